@@ -1,0 +1,40 @@
+"""Errors a user may see: each says where, what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+
+class WslBenchError(Exception):
+    """Base of all errors meant for the user; the command line prints its text, never a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(WslBenchError):
+    """The command, a parameter or a study file is wrong."""
+
+    exit_code = 2
+
+
+class DataError(WslBenchError):
+    """A file or table given by the user is wrong.
+
+    Args:
+        where: the file (and line, column or image) at fault.
+        expected: what a valid input has there.
+        found: what is there.
+        fix: what the user can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: object, *, expected: str, found: str, fix: str) -> None:
+        self.where = str(where)
+        super().__init__(f"{where}: expected {expected}, found {found}. {fix}")
+
+
+class MethodError(WslBenchError):
+    """A method broke its contract (shape, range, non-finite map); its cell fails, the others go on."""
+
+
+class StoreError(WslBenchError):
+    """A record or artefact on disk does not verify."""
