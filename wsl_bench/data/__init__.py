@@ -1,0 +1,1 @@
+"""Images, labels and ground truth: what a dataset gives, and the views the protocol hands out."""

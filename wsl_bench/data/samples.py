@@ -1,0 +1,77 @@
+"""What a dataset is: samples, their images and their ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.params import Component
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset, without its pixels.
+
+    Attributes:
+        image_id: unique within the dataset.
+        group: patient or acquisition; a group never crosses splits.
+        label: 1 if the image shows the disease or defect, else 0.
+        located: the image has ground truth. A positive without counts for classification only.
+        height, width: pixels of the stored image, the resolution of its ground truth.
+        split: the dataset's own split, or None to have it drawn from a hash of the group.
+        metadata: further columns (view, sex, age, ...), carried to the records.
+    """
+
+    image_id: str
+    group: str
+    label: int
+    located: bool
+    height: int
+    width: int
+    split: Split | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of one image, at the resolution of the stored image.
+
+    Attributes:
+        boxes: (K, 4) float64: x, y, width, height in pixels, origin top left; may be fractional.
+        mask: (H, W) bool, or None. A mask wins over boxes in every pixel metric.
+    """
+
+    boxes: npt.NDArray[np.float64]
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+class Dataset(Component):
+    """Base of a registered dataset. Subclasses give samples, images and ground truth.
+
+    Class attributes:
+        recipe: what this dataset suggests for a training (image_size, epochs, ...).
+        licence, citation, url: shown by `wslbench datasets NAME`.
+    """
+
+    recipe: ClassVar[dict[str, Any]] = {}
+    licence: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    url: ClassVar[str] = ""
+
+    def samples(self) -> list[Sample]:
+        """All images, in a fixed order."""
+        raise NotImplementedError
+
+    def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Pixels of one image: (height, width) uint8."""
+        raise NotImplementedError
+
+    def truth(self, sample: Sample) -> Truth:
+        """Ground truth of one located image."""
+        raise NotImplementedError

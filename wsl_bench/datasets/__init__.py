@@ -1,0 +1,3 @@
+from wsl_bench.registry import plugin_dirs
+
+__path__ += plugin_dirs("datasets")
