@@ -1,0 +1,176 @@
+"""Any directory with `labels.csv` and ground truth as `boxes.csv` and/or `masks/`.
+
+labels.csv: image_id, file, label; optional: width, height, group_id, has_boxes, split (train, val,
+test); every further column is carried along as metadata. boxes.csv: image_id, x, y, w, h (pixels
+of the stored image, origin top left; fractions allowed; several rows an image). masks/: one PNG an
+image, named IMAGE_ID.png, non-zero = inside.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
+
+_KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
+
+
+@register_dataset("folder")
+class Folder(Dataset):
+    """Your own images: a directory with labels.csv and boxes.csv and/or masks/."""
+
+    recipe = {"image_size": 128}
+
+    root: Path = param(Path(), "the directory; `--datasets PATH` sets it")
+    split_column: bool = param(True, "use the split column where there is one; false: group hash")
+
+    def samples(self) -> list[Sample]:
+        """One sample for each row of labels.csv."""
+        rows = _read_csv(self.root / "labels.csv", ("image_id", "file", "label"))
+        samples = [self._sample(line, row) for line, row in rows]
+        unknown = sorted(set(self._boxes) - {s.image_id for s in samples})
+        if unknown:
+            raise DataError(
+                self.root / "boxes.csv", expected="only images of labels.csv",
+                found=f"{unknown[0]!r} and {len(unknown) - 1} more that are not in it",
+                fix="Add them to labels.csv or remove their boxes.",
+            )  # fmt: skip
+        return samples
+
+    def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """The pixels as 8-bit grey."""
+        return _read_image(self.root / sample.metadata["file"])
+
+    def truth(self, sample: Sample) -> Truth:
+        """Boxes of boxes.csv, and the mask where there is one."""
+        boxes = np.array(self._boxes.get(sample.image_id, []), np.float64).reshape(-1, 4)
+        mask_file = self.root / "masks" / f"{sample.image_id}.png"
+        mask = _read_image(mask_file) > 0 if mask_file.is_file() else None
+        return Truth(boxes, mask)
+
+    def _sample(self, line: int, row: dict[str, str]) -> Sample:
+        where = f"{self.root / 'labels.csv'}, line {line}"
+        image_id = row["image_id"]
+        if image_id != Path(image_id).name or ".." in Path(row["file"]).parts or Path(row["file"]).is_absolute():
+            raise DataError(
+                where, expected="an image_id without slashes and a file inside the directory",
+                found=f"{image_id!r}, {row['file']!r}", fix="Use paths relative to the directory.",
+            )  # fmt: skip
+        width, height = self._size(row)
+        has_truth = image_id in self._boxes or (self.root / "masks" / f"{image_id}.png").is_file()
+        label = _choice(where, "label", row["label"], {"0": 0, "1": 1})
+        located = _choice(where, "has_boxes", row.get("has_boxes") or str(int(has_truth)), {"0": 0, "1": 1})
+        if located and not has_truth:
+            raise DataError(
+                where, expected="boxes or a mask, as has_boxes is 1", found="neither",
+                fix="Add the boxes to boxes.csv, or set has_boxes to 0.",
+            )  # fmt: skip
+        split = None
+        if self.split_column and row.get("split"):
+            split = _choice(where, "split", row["split"], {"train": "train", "val": "val", "test": "test"})
+        return Sample(
+            image_id=image_id,
+            group=row.get("group_id") or image_id,
+            label=label,
+            located=bool(located and label),
+            height=height,
+            width=width,
+            split=split,  # type: ignore[arg-type]
+            metadata={"file": row["file"]} | {k: v for k, v in row.items() if k not in _KNOWN},
+        )
+
+    @functools.cached_property
+    def _boxes(self) -> dict[str, list[tuple[float, ...]]]:
+        """Boxes by image id; empty where masks take their place."""
+        path = self.root / "boxes.csv"
+        if not path.is_file() and (self.root / "masks").is_dir():
+            return {}
+        boxes: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for line, row in _read_csv(path, ("image_id", "x", "y", "w", "h")):
+            boxes[row["image_id"]].append(_box(f"{path}, line {line}", row))
+        return dict(boxes)
+
+    def _size(self, row: dict[str, str]) -> tuple[int, int]:
+        if row.get("width", "").isdigit() and row.get("height", "").isdigit():
+            return int(row["width"]), int(row["height"])
+        height, width = _read_image(self.root / row["file"]).shape
+        return width, height
+
+
+def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
+    fields = [row[column] for column in ("x", "y", "w", "h")]
+    try:
+        x, y, w, h = map(float, fields)
+    except ValueError:
+        x = y = w = h = math.nan
+    if all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0:
+        return x, y, w, h
+    raise DataError(
+        where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row."
+    )
+
+
+def _choice(where: str, column: str, text: str, known: dict[str, object]) -> object:
+    if text.strip() in known:
+        return known[text.strip()]
+    raise DataError(
+        where, expected=f"{column} to be one of {', '.join(known)}", found=repr(text), fix="Correct the row."
+    )
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Rows with their line numbers.
+
+    Raises:
+        DataError: no such file, not text, a column missing, a row with too few or many fields.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except FileNotFoundError:
+        raise DataError(
+            path, expected="a CSV table", found="no such file",
+            fix=f"A dataset directory needs {path.name}; see the README.",
+        ) from None  # fmt: skip
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, expected="a CSV table in UTF-8", found=str(error), fix="Save it again as CSV.") from None
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DataError(
+            path, expected=f"the columns {', '.join(columns)}", found=f"{', '.join(header) or 'none'}",
+            fix=f"Add {', '.join(missing)}.",
+        )  # fmt: skip
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise DataError(
+                f"{path}, line {line}", expected=f"{len(header)} fields", found="another number",
+                fix="Correct the row; quote fields that hold commas.",
+            )  # fmt: skip
+    return rows
+
+
+def _read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """8-bit grey pixels of an image file.
+
+    Raises:
+        DataError: the file is missing or not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except Exception as error:  # Pillow raises many types on damaged files
+        found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise DataError(
+            path, expected="a readable image", found=found,
+            fix="Replace the file, or leave such images out with --skip-corrupt.",
+        ) from None  # fmt: skip

@@ -1,0 +1,37 @@
+"""GradCAM on the paper's CNN, through captum's LayerGradCam.
+
+Formula: w_k = mean over pixels of d y_disease / d A_k;  map = ReLU(sum_k w_k A_k), A (N, K, h, w) the
+output of the named layer (after its ReLU). Shapes: map (N, h, w), unbounded, scaled by the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast
+
+from torch import Tensor, nn
+
+from wsl_bench import PostHocMethod, param, register_method
+from wsl_bench.nets.cam import gradcam
+
+
+@register_method("gradcam")
+class GradCAM(PostHocMethod):
+    """Gradient-weighted class activation maps of the baseline CNN (Selvaraju et al. 2017)."""
+
+    paper = "Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017"
+    groups = ("paper",)
+    trained_as = "baseline"
+    silent: ClassVar[Mapping[str, str]] = {
+        "layer": "InfoMask's paper names none; the last convolution before global pooling, GradCAM's own advice",
+        "class": "the positive class, on negatives too",
+        "scale": "not said; per image or per dataset, whichever localizes better on validation",
+    }
+
+    layer: Literal["last", "encoder"] = param("last", "last convolution before pooling, or the encoder's last")
+
+    def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability and maps at the chosen layer."""
+        baseline = cast(Any, net)
+        layer = baseline.classifier.features[-1] if self.layer == "last" else baseline.encoder[-1]
+        return gradcam(net, layer, images)

@@ -1,0 +1,1 @@
+"""Networks: the paper's CNN, its masked form, and DenseNet121 through timm."""

@@ -1,0 +1,26 @@
+"""GradCAM through captum, every default stated (Selvaraju et al. 2017, arXiv:1610.02391)."""
+
+from __future__ import annotations
+
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+POSITIVE = 1
+
+
+def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability (N,) and GradCAM maps (N, h, w) of the positive class at `layer`.
+
+    The map is ReLU(sum_k w_k A_k), w_k the mean gradient of the positive logit over channel k of
+    the layer's output A; it has the layer's own resolution. Always the positive class, on
+    negatives too: the question is where the network sees disease.
+    """
+    # captum marks inputs as requiring gradients; a copy keeps the caller's as they were.
+    inputs = images.detach().clone().requires_grad_(True)
+    maps = LayerGradCam(net, layer).attribute(
+        inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True
+    )
+    with torch.no_grad():
+        probability = torch.softmax(net(images), dim=1)[:, POSITIVE]
+    return probability, maps.detach().squeeze(1)

@@ -1,0 +1,74 @@
+"""The CNN of the InfoMask paper (section 4): an encoder and a classifier block.
+
+Encoder: conv 64, 64, max-pool, 128, 128, max-pool, 256, 16. Classifier block: conv 128, max-pool,
+64, 64, max-pool, global average pool, linear to two classes. Convolutions are 3 x 3 with padding 1,
+each followed by an optional normalisation and ReLU.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from wsl_bench.method import Task
+
+ENCODER_OUT = 16
+
+
+def scaled(channels: int, width: float) -> int:
+    """A channel count times the width factor, at least 1."""
+    return max(1, round(channels * width))
+
+
+def conv(inputs: int, outputs: int, norm: str) -> nn.Sequential:
+    """3 x 3 convolution, normalisation (none, batch or group), ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1)]
+    if norm == "batch":
+        layers.append(nn.BatchNorm2d(outputs))
+    elif norm == "group":
+        layers.append(nn.GroupNorm(next(g for g in (8, 4, 2, 1) if outputs % g == 0), outputs))
+    # In-place ReLU saves memory; the convolution's own output is kept apart by the normalisation
+    # or not needed for ReLU's gradient.
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def encoder(task: Task) -> nn.Sequential:
+    """(N, C, H, W) -> (N, 16 * width, H / 4, W / 4)."""
+    c64, c128, c256, out = (scaled(c, task.width) for c in (64, 128, 256, ENCODER_OUT))
+    return nn.Sequential(
+        conv(task.channels, c64, task.norm), conv(c64, c64, task.norm), nn.MaxPool2d(2),
+        conv(c64, c128, task.norm), conv(c128, c128, task.norm), nn.MaxPool2d(2),
+        conv(c128, c256, task.norm), conv(c256, out, task.norm),
+    )  # fmt: skip
+
+
+class ClassifierBlock(nn.Module):
+    """(N, inputs, h, w) -> logits (N, 2), healthy then diseased."""
+
+    def __init__(self, inputs: int, task: Task) -> None:
+        super().__init__()
+        c128, c64 = scaled(128, task.width), scaled(64, task.width)
+        self.features = nn.Sequential(
+            conv(inputs, c128, task.norm), nn.MaxPool2d(2),
+            conv(c128, c64, task.norm), conv(c64, c64, task.norm),
+        )  # fmt: skip
+        self.pool = nn.Sequential(nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.output = nn.Linear(c64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch."""
+        logits: Tensor = self.output(self.pool(self.features(x)))
+        return logits
+
+
+class Baseline(nn.Module):
+    """Encoder and classifier block without a mask: the network that GradCAM explains."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.encoder = encoder(task)
+        self.classifier = ClassifierBlock(scaled(ENCODER_OUT, task.width), task)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> logits (N, 2)."""
+        logits: Tensor = self.classifier(self.encoder(x))
+        return logits

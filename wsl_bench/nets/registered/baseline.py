@@ -1,0 +1,28 @@
+"""The paper's CNN as a plain classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from wsl_bench.method import Network, Task
+from wsl_bench.nets.paper_cnn import Baseline
+from wsl_bench.registry import register_network
+
+
+@register_network("baseline")
+class BaselineNetwork(Network):
+    """The paper's CNN without a mask."""
+
+    def build(self, task: Task) -> nn.Module:
+        """Encoder and classifier block."""
+        return Baseline(task)
+
+
+@register_network("untrained_baseline")
+class UntrainedBaseline(BaselineNetwork):
+    """The paper's CNN with its random start: what a map owes to the architecture alone."""
+
+    recipe: ClassVar[Mapping[str, Any]] = {"epochs": 0}

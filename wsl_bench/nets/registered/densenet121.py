@@ -1,0 +1,80 @@
+"""DenseNet121 through timm, the backbone of CheXNet (Rajpurkar et al. 2017, arXiv:1711.05225)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from wsl_bench.errors import DataError
+from wsl_bench.method import Network, Task
+from wsl_bench.params import param
+from wsl_bench.registry import register_network
+
+
+@register_network("densenet121")
+class DenseNet121(Network):
+    """timm's densenet121, from scratch or from a local weight file; nothing is downloaded."""
+
+    # Ten times the cost of the quarter-width CNN an image: fewer epochs at the common batch.
+    recipe: ClassVar[Mapping[str, Any]] = {"epochs_factor": 0.4, "learning_rate": 1e-3}
+
+    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)")
+
+    def build(self, task: Task) -> nn.Module:
+        """densenet121 with `task.channels` inputs and two classes."""
+        net: nn.Module = timm.create_model(
+            "densenet121", pretrained=False, in_chans=task.channels, num_classes=2
+        )
+        if self.weights is not None:
+            load_weights(net, self.weights)
+        return net
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Start `net` from a weight file; its classifier, made for other classes, is left out.
+
+    A first convolution for three colours is summed to the one grey channel, which gives what the
+    three would give for a grey image.
+
+    Raises:
+        DataError: the file cannot be read, or lacks or misshapes a layer of the network.
+    """
+    given = _read(path)
+    own = net.state_dict()
+    chosen: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        if name.startswith("classifier."):
+            continue
+        found = given.get(name)
+        if found is not None and name == "features.conv0.weight" and found.shape[1] != tensor.shape[1]:
+            found = found.sum(1, keepdim=True).expand_as(tensor) / tensor.shape[1]
+        if found is None or found.shape != tensor.shape:
+            raise DataError(
+                path, expected=f"layer {name} of shape {tuple(tensor.shape)} (timm's densenet121)",
+                found="no such layer" if found is None else f"shape {tuple(found.shape)}",
+                fix="Use weights saved from timm's densenet121.",
+            )  # fmt: skip
+        chosen[name] = found
+    net.load_state_dict(own | chosen)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(loaded, dict):
+            raise TypeError(f"a {type(loaded).__name__} instead of a dictionary of tensors")
+        state = loaded.get("state_dict", loaded)
+        return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    except Exception as error:  # the loaders raise many types
+        raise DataError(
+            path, expected="a .safetensors or .pth file of tensors (read with weights_only)",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0]}", fix="Save the state_dict again.",
+        ) from None  # fmt: skip

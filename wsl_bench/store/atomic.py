@@ -1,0 +1,60 @@
+"""The one way this project writes a file that must not be half there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+def atomic_write(path: Path, content: bytes) -> str:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    A temporary file with a random name in the same folder is written, flushed to the device and
+    renamed over the target; then the folder is flushed. Holds for a process killed at any point.
+    It does not order this write against others: write a record after the artefacts it names.
+
+    Returns:
+        sha256 of the content, hexadecimal.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}-{secrets.token_hex(6)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_folder(path.parent)
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
+    """Write arrays as a compressed .npz (no object arrays, so nothing in it can be a pickle)."""
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{path}: array {name!r} holds Python objects")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
+    return atomic_write(path, buffer.getvalue())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # Windows cannot open a folder to flush it
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
