@@ -131,14 +131,12 @@ class PriorData:
     """What a prior may look at.
 
     Attributes:
-        images: (N, C, S, S) float32 standardised training images.
-        labels: (N,) int64.
+        mean_images: by label (0, 1), the mean standardised training image, (C, S, S) float32.
         validation_truth: (S, S) float32, mean ground truth of the validation images in the input's
             frame; None unless the method declares `uses_validation_truth`.
     """
 
-    images: Tensor
-    labels: Tensor
+    mean_images: Mapping[int, Tensor]
     validation_truth: Tensor | None
 
 

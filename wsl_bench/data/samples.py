@@ -50,6 +50,14 @@ class Truth:
     boxes: npt.NDArray[np.float64]
     mask: npt.NDArray[np.bool_] | None = None
 
+    def pixels(self, height: int, width: int) -> npt.NDArray[np.bool_]:
+        """Ground-truth pixels (height, width): the mask, or the union of the boxes."""
+        if self.mask is not None:
+            return self.mask
+        from wsl_bench.metrics.truth import rasterize_boxes
+
+        return rasterize_boxes(self.boxes, height, width)
+
 
 class Dataset(Component):
     """Base of a registered dataset. Subclasses give samples, images and ground truth.

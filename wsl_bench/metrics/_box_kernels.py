@@ -1,0 +1,291 @@
+"""Compiled sweep over the components of a map at every threshold. Imported on first use, for numba is slow.
+
+Pixels join in descending bin order, so the components of P(t) only grow and merge: union-find. Pixels are
+numbered in raster order on a grid with a margin of one pixel on every side, whose pixels never join; so no
+neighbour needs a border check. `parent` is -1 for a pixel that has not joined.
+
+A component is kept in a row of `nodes`, at its root. Its box stays the same over an interval of bins, its
+*life*; it is scored once, when that life ends, and the scores go to the whole interval at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsl_bench.metrics._jit import compiled
+from wsl_bench.metrics.box import N_LEVELS, N_SPANS, OVERLAP_LEVELS
+from wsl_bench.metrics.grid import N_THRESHOLDS
+
+Ints = NDArray[np.int32]
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+# Columns of `nodes`. A box is half-open in pixels; BIRTH is the highest bin of the box's life.
+SIZE, FIRST, LEFT, TOP, RIGHT, BOTTOM, BIRTH = 0, 1, 2, 3, 4, 5, 6
+# The longest span of 2**j bins that fits into an interval; two of it, perhaps overlapping, cover the
+# interval.
+_SPAN = np.array([0] + [n.bit_length() - 1 for n in range(1, N_THRESHOLDS + 1)], dtype=np.int8)
+
+
+@compiled
+def raster_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Ints) -> None:
+    """Sort the pixels of `bins` (H, W) by descending bin, within a bin in raster order.
+
+    `order` (H*W,) takes their numbers on the grid with a margin; the pixels of bin k are
+    order[starts[k + 1] : starts[k]], with `starts` (1002,) the number of pixels in bin k or above.
+    """
+    height, width = bins.shape
+    for y in range(height):
+        for x in range(width):
+            starts[bins[y, x]] += 1
+    for k in range(N_THRESHOLDS - 1, -1, -1):
+        starts[k] += starts[k + 1]
+    cursor = starts[1:].copy()
+    for y in range(height):
+        for x in range(width):
+            k = bins[y, x]
+            order[cursor[k]] = (y + 1) * (width + 2) + x + 1
+            cursor[k] += 1
+
+
+@compiled
+def _find(parent: Ints, pixel: int) -> int:
+    while parent[pixel] != pixel:
+        parent[pixel] = parent[parent[pixel]]
+        pixel = parent[pixel]
+    return pixel
+
+
+@compiled
+def _neighbours(parent: Ints, pixel: int, stride: int, found: Ints) -> int:
+    """Fill `found` (4,) with enough joined neighbours to reach every component around; return how many.
+
+    Neighbours that touch each other are in one component already: each edge neighbour touches the two corners
+    beside it, and the two edge neighbours around a corner touch each other diagonally.
+    """
+    north, south = parent[pixel - stride] >= 0, parent[pixel + stride] >= 0
+    west, east = parent[pixel - 1] >= 0, parent[pixel + 1] >= 0
+    n = 0
+    if north:
+        found[n] = pixel - stride
+        n += 1
+    if south and not (north and (west or east)):
+        found[n] = pixel + stride
+        n += 1
+    if not (north or south):
+        if west:
+            found[n] = pixel - 1
+            n += 1
+        if east:
+            found[n] = pixel + 1
+            n += 1
+    if not (north or west) and parent[pixel - stride - 1] >= 0:
+        found[n] = pixel - stride - 1
+        n += 1
+    if not (north or east) and parent[pixel - stride + 1] >= 0:
+        found[n] = pixel - stride + 1
+        n += 1
+    if not (south or west) and parent[pixel + stride - 1] >= 0:
+        found[n] = pixel + stride - 1
+        n += 1
+    if not (south or east) and parent[pixel + stride + 1] >= 0:
+        found[n] = pixel + stride + 1
+        n += 1
+    return n
+
+
+@compiled
+def count_components(
+    starts: NDArray[np.int64], order: Ints, parent: Ints, stride: int, out: NDArray[np.uint32]
+) -> None:
+    """Fill `out` (1001,) with the number of components at every threshold."""
+    found = np.empty(4, dtype=np.int32)
+    alive = 0
+    for k in range(N_THRESHOLDS - 1, -1, -1):
+        for i in range(starts[k + 1], starts[k]):
+            pixel = order[i]
+            root = pixel
+            n = _neighbours(parent, pixel, stride, found)
+            parent[pixel] = pixel
+            alive += 1
+            for j in range(n):
+                other = _find(parent, found[j])
+                if other != root:
+                    # The pixel hangs under its neighbour, not the other way round: trees stay flat.
+                    parent[root] = other
+                    root = other
+                    alive -= 1
+        out[k] = alive
+
+
+@compiled
+def _overlap(nodes: Ints, root: int, boxes: Doubles, g: int) -> tuple[float, float]:
+    """IoU and |b and g| / |b| of a component's box b with ground-truth box g (left, top, right, bottom)."""
+    left, top = max(nodes[root, LEFT], boxes[g, 0]), max(nodes[root, TOP], boxes[g, 1])
+    right, bottom = min(nodes[root, RIGHT], boxes[g, 2]), min(nodes[root, BOTTOM], boxes[g, 3])
+    if left >= right or top >= bottom:
+        return 0.0, 0.0
+    both = (right - left) * (bottom - top)
+    area = float(nodes[root, RIGHT] - nodes[root, LEFT]) * float(nodes[root, BOTTOM] - nodes[root, TOP])
+    of_truth = (boxes[g, 2] - boxes[g, 0]) * (boxes[g, 3] - boxes[g, 1])
+    return both / (area + of_truth - both), both / area
+
+
+@compiled
+def _levels_reached(overlap: float) -> int:
+    n = min(int(overlap * 20), N_LEVELS)
+    if n < N_LEVELS and overlap >= OVERLAP_LEVELS[n]:
+        return n + 1
+    if n > 0 and overlap < OVERLAP_LEVELS[n - 1]:
+        return n - 1
+    return n
+
+
+@compiled
+def _raise_to(spans: Floats, kind: int, g: int, low: int, high: int, value: float) -> None:
+    """Raise the bins low..high to at least `value`; `spans[kind, g, j, i]` is for the 2**j bins from i on."""
+    j = _SPAN[high - low + 1]
+    second = high + 1 - (1 << j)
+    spans[kind, g, j, low] = max(spans[kind, g, j, low], np.float32(value))
+    spans[kind, g, j, second] = max(spans[kind, g, j, second], np.float32(value))
+
+
+@compiled
+def _end_life(nodes: Ints, root: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> None:
+    """Score the box that `root` has had since its birth and loses at bin k, for the bins k + 1 .. birth."""
+    birth = nodes[root, BIRTH]
+    best_iou, best_iobb = 0.0, 0.0
+    for g in range(len(boxes)):
+        iou, iobb = _overlap(nodes, root, boxes, g)
+        if iobb > 0.0:
+            _raise_to(spans, 0, g, k + 1, birth, iou)
+            _raise_to(spans, 1, g, k + 1, birth, iobb)
+            best_iou, best_iobb = max(best_iou, iou), max(best_iobb, iobb)
+    reached_iou, reached_iobb = _levels_reached(best_iou), _levels_reached(best_iobb)
+    passed[0, reached_iou, birth] += 1
+    passed[1, reached_iobb, birth] += 1
+    if k >= 0:
+        passed[0, reached_iou, k] -= 1
+        passed[1, reached_iobb, k] -= 1
+
+
+@compiled
+def _grows(nodes: Ints, keep: int, lose: int) -> bool:
+    """Whether the box of `keep` has to grow to take in that of `lose`."""
+    return bool(
+        nodes[lose, LEFT] < nodes[keep, LEFT]
+        or nodes[lose, TOP] < nodes[keep, TOP]
+        or nodes[lose, RIGHT] > nodes[keep, RIGHT]
+        or nodes[lose, BOTTOM] > nodes[keep, BOTTOM]
+    )
+
+
+@compiled
+def _merge(
+    nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, spans: Floats, passed: Ints
+) -> int:
+    """Make one component of the roots a and b at bin k and return its root; lives that end are scored."""
+    keep, lose = (a, b) if nodes[a, SIZE] > nodes[b, SIZE] else (b, a)
+    # What was born at this very bin has not been seen at any threshold yet: nothing to score.
+    if nodes[lose, BIRTH] > k:
+        _end_life(nodes, lose, k, boxes, spans, passed)
+    if _grows(nodes, keep, lose):
+        if nodes[keep, BIRTH] > k:
+            _end_life(nodes, keep, k, boxes, spans, passed)
+        nodes[keep, LEFT] = min(nodes[keep, LEFT], nodes[lose, LEFT])
+        nodes[keep, TOP] = min(nodes[keep, TOP], nodes[lose, TOP])
+        nodes[keep, RIGHT] = max(nodes[keep, RIGHT], nodes[lose, RIGHT])
+        nodes[keep, BOTTOM] = max(nodes[keep, BOTTOM], nodes[lose, BOTTOM])
+        nodes[keep, BIRTH] = k
+    nodes[keep, SIZE] += nodes[lose, SIZE]
+    nodes[keep, FIRST] = min(nodes[keep, FIRST], nodes[lose, FIRST])
+    parent[lose] = keep
+    return keep
+
+
+@compiled
+def _start(nodes: Ints, parent: Ints, pixel: int, stride: int, k: int) -> None:
+    """Make the pixel a component of its own."""
+    x, y = pixel % stride - 1, pixel // stride - 1
+    nodes[pixel, SIZE], nodes[pixel, FIRST], nodes[pixel, BIRTH] = 1, pixel, k
+    nodes[pixel, LEFT], nodes[pixel, TOP], nodes[pixel, RIGHT], nodes[pixel, BOTTOM] = x, y, x + 1, y + 1
+    parent[pixel] = pixel
+
+
+@compiled
+def sweep(
+    starts: NDArray[np.int64],
+    order: Ints,
+    parent: Ints,
+    nodes: Ints,
+    stride: int,
+    boxes: Doubles,
+    spans: Floats,
+    passed: Ints,
+    components: NDArray[np.uint32],
+    largest: Floats,
+) -> None:
+    """Walk down the bins once, with ground-truth boxes (K, 4) left, top, right, bottom.
+
+    Fills, zero at the start: `components` (1001,); `largest` (K, 1001); `spans` (2, K, 10, 1001), of IoU and
+    of IoBB, for `settle_spans`; `passed` (2, 20, 1001) for `settle_hits`, whose row n stands for components
+    that reach exactly n levels: +1 where such a life begins and -1 where it is over.
+
+    The largest component is the maximum of (size, earlier first pixel) over all components ever seen: one
+    only gets larger, and one that is absorbed is smaller than its absorber. So it needs no search.
+    """
+    found = np.empty(4, dtype=np.int32)
+    alive, top_size, top_first, top = 0, 0, 0, 0
+    for k in range(N_THRESHOLDS - 1, -1, -1):
+        for i in range(starts[k + 1], starts[k]):
+            pixel = order[i]
+            n = _neighbours(parent, pixel, stride, found)
+            _start(nodes, parent, pixel, stride, k)
+            alive += 1
+            root = pixel
+            for j in range(n):
+                other = _find(parent, found[j])
+                if other != root:
+                    root = _merge(nodes, parent, root, other, k, boxes, spans, passed)
+                    alive -= 1
+            size, first = nodes[root, SIZE], nodes[root, FIRST]
+            if size > top_size or (size == top_size and first < top_first):
+                top_size, top_first, top = size, first, root
+        components[k] = alive
+        if starts[k] > starts[k + 1]:
+            for g in range(len(boxes)):
+                largest[g, k] = np.float32(_overlap(nodes, top, boxes, g)[0])
+        elif k + 1 < N_THRESHOLDS:
+            largest[:, k] = largest[:, k + 1]
+    # At threshold 0 every pixel is in, so one component is left.
+    _end_life(nodes, top, -1, boxes, spans, passed)
+
+
+@compiled
+def settle_spans(spans: Floats) -> None:
+    """Hand the values of longer spans (2, K, 10, 1001) down, until spans[:, :, 0] holds them bin by bin.
+
+    A span of 2 * half bins from i on is one of `half` bins from i on and one from i + half on.
+    """
+    for kind in range(2):
+        for g in range(spans.shape[1]):
+            for j in range(N_SPANS - 1, 0, -1):
+                half = 1 << (j - 1)
+                longer, shorter = spans[kind, g, j], spans[kind, g, j - 1]
+                for i in range(N_THRESHOLDS - 2 * half + 1):
+                    if longer[i] > 0.0:
+                        shorter[i] = max(shorter[i], longer[i])
+                        shorter[i + half] = max(shorter[i + half], longer[i])
+
+
+@compiled
+def settle_hits(passed: Ints, hits: NDArray[np.uint32]) -> None:
+    """Fill `hits` (2, 19, 1001): a hit at level l reaches more than l levels, born at this bin or above."""
+    for kind in range(2):
+        for level in range(N_LEVELS - 1, -1, -1):
+            alive = 0
+            for k in range(N_THRESHOLDS - 1, -1, -1):
+                alive += passed[kind, level + 1, k]
+                higher = hits[kind, level + 1, k] if level + 1 < N_LEVELS else np.uint32(0)
+                hits[kind, level, k] = alive + higher

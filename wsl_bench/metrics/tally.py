@@ -1,0 +1,221 @@
+"""The tally of a split: per image, what every metric and threshold rule needs, at every threshold.
+
+It is the format in which cells are kept on disk, so it changes only together with `TALLY_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsl_bench.errors import StoreError
+from wsl_bench.metrics._tally_layout import check_arrays
+from wsl_bench.metrics.box import BoxCurves, box_curves
+from wsl_bench.metrics.pixel import at_least, curves_from_histograms, pixel_histograms
+from wsl_bench.metrics.soft import SoftCounts, soft_counts
+
+TALLY_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """The counts of N images, B ground-truth boxes in all, and H images that have boxes.
+
+    Attributes:
+        image_ids: str (N,).
+        groups: str (N,), the patient or group of each image.
+        labels: int8 (N,), 0 or 1.
+        located: bool (N,), whether the image is scored for localization. Where it is not (healthy, or positive
+            without ground truth) `inside` is zero, `outside` counts every pixel, and there are no boxes.
+        n_pixels, truth_area: int64 (N,), pixels of the image and of its ground truth.
+        inside, outside: uint32 (N, 1001), pixels in each threshold bin inside and outside the ground truth.
+        components: uint32 (N, 1001), 8-connected components at each threshold.
+        box_image: int32 (B,), the index of the image to which a box belongs, ascending.
+        boxes: float64 (B, 4), x, y, width, height in pixels, as given.
+        iou_largest, iou_any, iobb_any: float32 (B, 1001), as in `box.BoxCurves`.
+        hits_image: int32 (H,), the index of the image to which a row of the hits belongs, ascending.
+        hit_steps_iou, hit_steps_iobb: signed integers (H, 19, 1001), hits at threshold k minus hits at k + 1 (at
+            the last, the hits themselves), in the smallest type that holds them; `hits_*` give the plain form.
+        maximum, sum_inside, sum_outside, squares_inside, squares_outside, pointing, rank_accuracy: float64 (N,),
+            as in `soft.SoftCounts`; where an image is not located, the last two are NaN.
+        probability: float64 (N,), the method's probability of disease, NaN where it gives none.
+    """
+
+    image_ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    labels: NDArray[np.int8]
+    located: NDArray[np.bool_]
+    n_pixels: NDArray[np.int64]
+    truth_area: NDArray[np.int64]
+    inside: NDArray[np.uint32]
+    outside: NDArray[np.uint32]
+    components: NDArray[np.uint32]
+    box_image: NDArray[np.int32]
+    boxes: NDArray[np.float64]
+    iou_largest: NDArray[np.float32]
+    iou_any: NDArray[np.float32]
+    iobb_any: NDArray[np.float32]
+    hits_image: NDArray[np.int32]
+    hit_steps_iou: NDArray[np.signedinteger[Any]]
+    hit_steps_iobb: NDArray[np.signedinteger[Any]]
+    maximum: NDArray[np.float64]
+    sum_inside: NDArray[np.float64]
+    sum_outside: NDArray[np.float64]
+    squares_inside: NDArray[np.float64]
+    squares_outside: NDArray[np.float64]
+    pointing: NDArray[np.float64]
+    rank_accuracy: NDArray[np.float64]
+    probability: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @cached_property
+    def _curves(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return curves_from_histograms(self.inside, self.outside)
+
+    @property
+    def true_positives(self) -> NDArray[np.int64]:
+        """Pixels predicted inside the ground truth at every threshold, int64 (N, 1001); computed once."""
+        return self._curves[0]
+
+    @property
+    def false_positives(self) -> NDArray[np.int64]:
+        """Pixels predicted outside the ground truth at every threshold, int64 (N, 1001); computed once."""
+        return self._curves[1]
+
+    @property
+    def hits_iou(self) -> NDArray[np.uint32]:
+        """Components with an IoU of at least each level, uint32 (H, 19, 1001); computed at every call."""
+        return at_least(self.hit_steps_iou).astype(np.uint32)
+
+    @property
+    def hits_iobb(self) -> NDArray[np.uint32]:
+        """Components with |b and g| / |b| of at least each level, like `hits_iou`."""
+        return at_least(self.hit_steps_iobb).astype(np.uint32)
+
+    def select(self, indices: Any) -> Tally:
+        """The tally of some images, in the order given; an image may come more than once.
+
+        Args:
+            indices: whatever indexes an array of length N: integers, booleans (N,), a slice.
+        """
+        images = np.atleast_1d(np.arange(len(self))[indices])
+        box_rows, box_image = _rows_of(self.box_image, images)
+        hit_rows, hits_image = _rows_of(self.hits_image, images)
+        chosen: dict[str, NDArray[Any]] = {}
+        for name in _names():
+            array = getattr(self, name)
+            rows = box_rows if name in _OF_BOXES else hit_rows if name in _OF_HITS else images
+            chosen[name] = array[rows]
+        return Tally(**{**chosen, "box_image": box_image, "hits_image": hits_image})
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays, none of dtype object, by name; ready for `np.savez_compressed`."""
+        version = {"tally_version": np.array(TALLY_VERSION, dtype=np.int64)}
+        return version | {name: getattr(self, name) for name in _names()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Tally:
+        """The tally that `to_arrays` has written.
+
+        Raises:
+            StoreError: unknown version; an array missing, of another shape or dtype, or at odds with the others.
+        """
+        version = int(arrays["tally_version"]) if "tally_version" in arrays else None
+        if version != TALLY_VERSION:
+            found = "none" if version is None else version
+            raise StoreError(
+                f"tally: expected the format version {TALLY_VERSION}, found {found}. "
+                "Read it with the wsl_bench that wrote it, or compute the cell again."
+            )
+        loaded = {name: arrays[name] for name in _names() if name in arrays}
+        check_arrays(loaded, _names())
+        return cls(**loaded)
+
+
+_OF_BOXES = frozenset({"box_image", "boxes", "iou_largest", "iou_any", "iobb_any"})
+_OF_HITS = frozenset({"hits_image", "hit_steps_iou", "hit_steps_iobb"})
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(Tally)]
+
+
+def _rows_of(owner: NDArray[np.int32], images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The rows owned by each image in turn, and their owners as indices into `images`; `owner` ascends."""
+    first = np.searchsorted(owner, images, side="left")
+    counts = np.searchsorted(owner, images, side="right") - first
+    new_owner = np.repeat(np.arange(len(images)), counts)
+    place = np.arange(len(new_owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(first, counts) + place, new_owner.astype(np.int32)
+
+
+class TallyBuilder:
+    """Collects a tally image by image: `add` each, then `build`."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, dict[str, Any]] = {}
+        self._curves: list[BoxCurves] = []
+        self._boxes: list[NDArray[np.float64]] = []
+
+    def add(
+        self,
+        image_id: str,
+        group: str,
+        label: int,
+        located: bool,
+        scores: NDArray[np.float32],
+        truth_mask: NDArray[np.bool_] | None,
+        boxes: NDArray[np.float64],
+        probability: float,
+    ) -> None:
+        """Count one image.
+
+        Args:
+            image_id: unique within the tally.
+            group: patient or group.
+            label: 0 or 1.
+            located: whether the image is scored for localization; decided by the caller.
+            scores: float32 (H, W) in [0, 1], at the resolution of the ground truth.
+            truth_mask: bool (H, W), the pixels of the ground truth; None (or all False) if not located.
+            boxes: (K, 4) x, y, width, height for the box metrics; none if not located.
+            probability: of disease, NaN if the method gives none.
+
+        Raises:
+            ValueError: a duplicate image; located without a pixel of ground truth, or ground truth although not
+                located; bad scores, masks or boxes (see `pixel_histograms`, `box_curves`).
+        """
+        if image_id in self._images:
+            raise ValueError(f"image {image_id!r} is in the tally already")
+        if label not in (0, 1):
+            raise ValueError(f"label: expected 0 or 1, found {label!r}")
+        truth = np.zeros(scores.shape, dtype=np.bool_) if truth_mask is None else truth_mask
+        if located != bool(truth.any()) or (len(boxes) and not located):
+            found = f"{np.count_nonzero(truth)} pixels and {len(boxes)} boxes of it"
+            raise ValueError(f"ground truth: expected {'some' if located else 'none'}, as located says; found {found}")
+        inside, outside = pixel_histograms(scores, truth)
+        curves, soft = box_curves(scores, boxes), soft_counts(scores, truth)
+        self._images[image_id] = {
+            "groups": group,
+            "labels": label,
+            "located": located,
+            "n_pixels": scores.size,
+            "truth_area": np.count_nonzero(truth),
+            "inside": inside,
+            "outside": outside,
+            "components": curves.components,
+            "probability": probability,
+            **{field.name: getattr(soft, field.name) for field in fields(SoftCounts)},
+        }
+        self._boxes.append(np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
+        self._curves.append(curves)
+
+    def build(self) -> Tally:
+        """The tally of the images added so far, in the order in which they came."""
+        return Tally(**self._columns)

@@ -1,0 +1,317 @@
+"""From a run spec to jobs: which trainings there are, which cells share them, and their keys."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from wsl_bench import params, registry
+from wsl_bench.data.prepare import PreparedDataset, prepare
+from wsl_bench.data.samples import Dataset
+from wsl_bench.errors import UsageError
+from wsl_bench.method import Method, Network, PostHocMethod, TrainedMethod
+from wsl_bench.params import Value
+from wsl_bench.protocol.job import Cell, Job, digest
+from wsl_bench.protocol.rules import Rules
+from wsl_bench.spec import RunSpec
+from wsl_bench.training.recipe import ResolvedRecipe, resolve
+
+THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
+_SHARED_SOURCE = ("nets", "training", "protocol", "metrics", "data")
+
+
+@dataclass(frozen=True)
+class ChosenMethod:
+    """A method with its parameters: one row a dataset and threshold rule."""
+
+    name: str
+    entry: registry.Entry
+    params: dict[str, Value]
+    shown: str
+
+
+@dataclass(frozen=True)
+class ChosenDataset:
+    """A prepared dataset under the name tables show."""
+
+    name: str
+    entry: registry.Entry
+    prepared: PreparedDataset
+    suggested: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a run, in a fixed order, and what later runs into the same folder must agree on."""
+
+    jobs: tuple[Job, ...]
+    datasets: tuple[ChosenDataset, ...]
+    fixed: dict[str, Any]
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the run."""
+        return [cell for job in self.jobs for cell in job.cells]
+
+
+def make_plan(
+    spec: RunSpec,
+    out: Path,
+    *,
+    device: str,
+    precision: str,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Plan:
+    """Prepare the datasets and lay out every training and cell.
+
+    Args:
+        device: "cpu" or "cuda". precision: what "auto" means there.
+        progress: called with (dataset, images decoded, images in all).
+
+    Raises:
+        UsageError, DataError: anything in the spec or the data that the protocol refuses.
+    """
+    methods = choose_methods(spec)
+    _check_settings(spec, methods)
+    datasets = [_choose_dataset(spec, selector, out, progress) for selector in spec.datasets]
+    names = [dataset.name for dataset in datasets]
+    if len(set(names)) != len(names):
+        raise UsageError(f"--datasets: two datasets share the name {max(names, key=names.count)!r}.")
+    for dataset in datasets:
+        spec.rules.check_located(dataset.name, dataset.prepared.n_located("val"))
+    jobs: list[Job] = []
+    for dataset in datasets:
+        for seed in spec.seeds:
+            jobs += _jobs(spec, dataset, methods, seed, out, device, precision)
+    fixed = {
+        "rules": spec.rules.as_dict(),
+        "recipe": {k: v for k, v in sorted(spec.settings.items()) if k.startswith("recipe.")},
+        "device": device,
+        "precision": precision,
+        "threads": THREADS,
+        "datasets": {d.name: {"image_size": d.prepared.image_size, **d.prepared.hashes} for d in datasets},
+    }
+    return Plan(tuple(jobs), tuple(datasets), fixed)
+
+
+def choose_methods(spec: RunSpec) -> list[ChosenMethod]:
+    """The methods of a run, with the sanity rows, which stand in every leaderboard.
+
+    Raises:
+        UsageError: an unknown name, group or parameter.
+    """
+    found = registry.discover("method")
+    chosen: dict[str, ChosenMethod] = {}
+    for selector in spec.methods:
+        name, grid = params.parse_selector(selector)
+        if name == "all":
+            names = sorted(found.available)
+        elif name in found.groups() and name not in found.available:
+            names = found.in_group(name)
+        else:
+            names = [found.get(name).name]
+        for each in names:
+            for values in grid:
+                method = _choose_method(spec, found.get(each), values)
+                chosen.setdefault(f"{method.name}[{method.shown}]", method)
+    for each in found.in_group("sanity"):
+        if all(method.name != each for method in chosen.values()):
+            method = _choose_method(spec, found.get(each), {})
+            chosen[f"{method.name}[{method.shown}]"] = method
+    return list(chosen.values())
+
+
+def _choose_method(spec: RunSpec, entry: registry.Entry, values: Mapping[str, Any]) -> ChosenMethod:
+    settings = _settings_for(spec, entry.name)
+    component = params.build(entry.cls, entry.name, {**entry.defaults, **settings, **values})
+    own = params.values_of(component)
+    default = params.values_of(params.build(entry.cls, entry.name, entry.defaults))
+    shown = ",".join(f"{key}={own[key]}" for key in own if own[key] != default[key])
+    return ChosenMethod(entry.name, entry, own, shown)
+
+
+def _check_settings(spec: RunSpec, methods: list[ChosenMethod]) -> None:
+    """A --set that reaches nothing is a mistake, not a wish."""
+    reached = {method.name for method in methods} | {"recipe"}
+    reached |= {params.parse_selector(d)[0] for d in spec.datasets} | {"folder"}
+    for key in spec.settings:
+        component = key.partition(".")[0]
+        if component not in reached:
+            raise UsageError(
+                f"--set {key}: {component!r} takes no part in this run{params.did_you_mean(component, reached)} "
+                "Set parameters of its methods, its datasets or `recipe`."
+            )
+
+
+def _settings_for(spec: RunSpec, component: str) -> dict[str, str]:
+    prefix = f"{component}."
+    return {k.removeprefix(prefix): v for k, v in spec.settings.items() if k.startswith(prefix)}
+
+
+def _choose_dataset(
+    spec: RunSpec, selector: str, out: Path, progress: Callable[[str, int, int], None]
+) -> ChosenDataset:
+    found = registry.discover("dataset")
+    path = Path(selector).expanduser()
+    if ("/" in selector or path.is_dir()) and selector not in found.available:
+        if not path.is_dir():
+            raise UsageError(f"--datasets {selector}: expected a dataset's name or a directory, found no such directory.")
+        entry, values, name = found.get("folder"), {"root": str(path)}, path.resolve().name
+    else:
+        bare, grid = params.parse_selector(selector)
+        if len(grid) != 1:
+            raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
+        entry, values, name = found.get(bare), grid[0], selector
+    values = {**_settings_for(spec, entry.name), **values}
+    dataset = cast(Dataset, params.build(entry.cls, entry.name, {**entry.defaults, **values}))
+    suggested = dict(dataset.recipe)
+    size = int(_recipe(spec, suggested, {}, 1, "fp32").image_size)
+    prepared = prepare(
+        name, dataset, size, out / "prepared", skip_corrupt=spec.skip_corrupt,
+        progress=lambda done, total: progress(name, done, total),
+    )  # fmt: skip
+    return ChosenDataset(name, entry, prepared, suggested)
+
+
+def _recipe(
+    spec: RunSpec, suggested: Mapping[str, Any], network: Mapping[str, Any], n_train: int, precision: str
+) -> ResolvedRecipe:
+    chosen = _settings_for(spec, "recipe")
+    if network.get("epochs") == 0:
+        chosen.pop("epochs", None)  # the untrained network stays untrained whatever the user trains
+    return resolve(suggested, network, chosen, n_train=n_train, precision=precision)
+
+
+def _jobs(
+    spec: RunSpec,
+    dataset: ChosenDataset,
+    methods: list[ChosenMethod],
+    seed: int,
+    out: Path,
+    device: str,
+    precision: str,
+) -> Iterator[Job]:
+    """Jobs of one dataset and seed: methods that explain the same training share one."""
+    hashes = dataset.prepared.hashes
+    n_train = len(dataset.prepared.manifest.of("train"))
+    drafts: dict[str, tuple[_Trained | None, ResolvedRecipe, list[Cell]]] = {}
+    for method in methods:
+        trained = _trained_by(method)
+        recipe = _recipe(spec, dataset.suggested, trained.recipe if trained else {"epochs": 0}, n_train, precision)
+        parts = _training_parts(trained, recipe, hashes, seed, device, spec.rules)
+        training_key = digest(parts)
+        cell = _cell(dataset, method, seed, parts, spec.rules)
+        draft = drafts.setdefault(training_key if trained else cell.key, (trained, recipe, []))
+        draft[2].append(cell)
+    for training_key, (trained, recipe, cells) in drafts.items():
+        start = digest([hashes["train"], trained.identity() if trained else None, _plain(recipe), seed])
+        yield Job(
+            folder=str(dataset.prepared.folder),
+            out=str(out),
+            trained_by=(trained.kind, trained.name, trained.params) if trained else None,
+            recipe=recipe,
+            seed=seed,
+            training_key=training_key,
+            # The order of images and flips is shared by all methods of one seed.
+            start_seed=int(start[:15], 16),
+            order_seed=int(digest(["order", hashes["train"], seed])[:15], 16),
+            device=device,
+            threads=THREADS,
+            rules=spec.rules,
+            cells=tuple(cells),
+        )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a training trains: a method's own network, or a registered one."""
+
+    kind: str
+    name: str
+    params: dict[str, Value]
+    fingerprint: dict[str, Value]
+    recipe: Mapping[str, Any]
+    source: str
+
+    def identity(self) -> list[Any]:
+        return [self.kind, self.name, self.fingerprint]
+
+
+def _trained_by(method: ChosenMethod) -> _Trained | None:
+    component: Method = params.build(method.entry.cls, method.name, method.params)
+    if isinstance(component, TrainedMethod):
+        # A variant with the base's parameters is the base: they share the training.
+        name, entry = method.entry.of or method.name, method.entry
+        return _network(component, "method", name, entry.source_hash())
+    if isinstance(component, PostHocMethod):
+        entry = registry.discover("network").get(component.trained_as)
+        network: Network = params.build(entry.cls, entry.name, component.network_params())
+        return _network(network, "network", entry.name, entry.source_hash())
+    return None
+
+
+def _network(network: Network, kind: str, name: str, source: str) -> _Trained:
+    return _Trained(
+        kind, name, params.values_of(network), params.fingerprint(network), network.recipe, source
+    )
+
+
+def _training_parts(
+    trained: _Trained | None,
+    recipe: ResolvedRecipe,
+    hashes: Mapping[str, str],
+    seed: int,
+    device: str,
+    rules: Rules,
+) -> dict[str, Any]:
+    """Everything that could change a training. No hash of test, none of any ground truth."""
+    return {
+        "trained": None if trained is None else [*trained.identity(), trained.source],
+        "recipe": _plain(recipe),
+        "train": hashes["train"],
+        "val": hashes["val"],
+        "seed": seed,
+        "device": device,
+        "threads": THREADS,
+        "keeps": rules.checkpoint,
+        "source": shared_source_hash(),
+    }
+
+
+def _cell(
+    dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dict[str, Any], rules: Rules
+) -> Cell:
+    component = params.build(method.entry.cls, method.name, method.params)
+    parts = {
+        "training": training,
+        "method": [method.name, params.fingerprint(component), method.entry.source_hash()],
+        "rules": rules.as_dict(),
+        "dataset": dict(dataset.prepared.hashes),
+    }
+    key = digest(parts)
+    readable = re.sub(r"[^A-Za-z0-9.=_-]+", "_", f"{dataset.name}--{method.name}--seed{seed}")
+    return Cell(
+        dataset.name, method.name, method.params, method.shown, seed, parts, key, f"{readable}--{key[:12]}"
+    )
+
+
+@functools.cache
+def shared_source_hash() -> str:
+    """sha256 of the source that every training and evaluation runs through."""
+    root = Path(__file__).parent
+    files = [root / "method.py"]
+    for folder in _SHARED_SOURCE:
+        files += sorted((root / folder).rglob("*.py"))
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return sha.hexdigest()
+
+
+def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(json.dumps(vars(recipe))))

@@ -1,0 +1,312 @@
+"""The life of a cell: train (or take the training that is there), choose on val, evaluate test, record."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from wsl_bench import params, registry
+from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.views import WeakView
+from wsl_bench.errors import WslBenchError
+from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
+from wsl_bench.protocol import evaluate
+from wsl_bench.protocol.certainty import auc_interval
+from wsl_bench.protocol.job import Cell, Job
+from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, fit_threshold, freeze
+from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
+from wsl_bench.store.records import write_cost, write_failure, write_record
+from wsl_bench.store.trainings import checkpoint_reference, load_training, save_training
+from wsl_bench.training.device import memory_format, set_up_process
+from wsl_bench.training.inputs import Inputs
+from wsl_bench.training.loop import Checkpoint, Epoch, Training, train
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run_job(job: Job, report: Report) -> None:
+    """Run one training and every cell that shares it; a cell that fails does not stop the others.
+
+    Args:
+        report: called with {"event": "epoch" | "cell", ...} as things happen.
+    """
+    set_up_process(job.threads)
+    workshop = _Workshop(job, report)
+    try:
+        started = time.perf_counter()
+        training = workshop.training()
+        train_seconds = time.perf_counter() - started
+    except Exception as error:
+        for cell in job.cells:
+            _fail(job, cell, error, report)
+        return
+    for cell in job.cells:
+        started = time.perf_counter()
+        try:
+            workshop.evaluate(cell, training)
+        except Exception as error:
+            _fail(job, cell, error, report)
+            continue
+        cost = {
+            "train_seconds": train_seconds,
+            "evaluate_seconds": time.perf_counter() - started,
+            "peak_memory_mib": _peak_memory_mib(job.device),
+        }
+        write_cost(Path(job.out), cell.slug, cost)
+        report({"event": "cell", "slug": cell.slug, "status": "done", **cost})
+
+
+class _Workshop:
+    """What the cells of one job share: views, inputs, the training."""
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self._job, self._report = job, report
+        self._folder = Path(job.folder)
+        self._train = load_weak(self._folder, "train")
+        self._val = ValidationSplit.load(self._folder)
+        self._mean, self._std = self._train.pixel_moments()
+        self._val_inputs = self._inputs(self._val.weak)
+        recipe = job.recipe
+        self._task = Task(1, recipe.image_size, recipe.width, recipe.norm, job.start_seed)
+
+    def training(self) -> Training | None:
+        """The job's training: from disk if it is there and verifies, else trained now."""
+        job = self._job
+        if job.trained_by is None:
+            return None
+        folder = self._training_folder()
+        found = load_training(folder)
+        if found is not None:
+            return found
+        training = train(
+            self._network(),
+            self._task,
+            job.recipe,
+            self._inputs(self._train),
+            self._val_inputs,
+            start_seed=job.start_seed,
+            order_seed=job.order_seed,
+            device=job.device,
+            n_keep=job.rules.n_candidates(job.recipe.epochs),
+            prefer=lambda e: job.rules.preference(e.epoch, e.accuracy, e.cross_entropy),
+            report=self._report_epoch,
+        )
+        save_training(folder, training)
+        return training
+
+    def evaluate(self, cell: Cell, training: Training | None) -> None:
+        """Choose on validation, freeze, evaluate test, write the record."""
+        method: Method = params.build(registry.discover("method").get(cell.method).cls, cell.method, cell.params)
+        net, scores, point = self._choose(method, training)
+        weak, truth = load_weak(self._folder, "test"), load_truth(self._folder, "test")
+        evaluate.check_test_is_unseen(point, weak, truth)
+        inputs = self._inputs(weak)
+        test_scores = score(method, net, inputs, weak.image_ids)
+        artefacts = {
+            "val": evaluate.tally(scores, point, self._val.weak, self._val.truth).to_arrays(),
+            "test": evaluate.tally(test_scores, point, weak, truth).to_arrays(),
+            "maps": self._display_maps(method, net, inputs, weak, test_scores, point),
+        }
+        record = self._record(cell, method, net, scores, point, training)
+        write_record(Path(self._job.out), cell.slug, record, artefacts)
+
+    def _choose(self, method: Method, training: Training | None) -> tuple[nn.Module, RawScores, OperatingPoint]:
+        """The checkpoint, scaling and threshold, by the run's rules, on validation alone."""
+        rules, ids = self._job.rules, self._val.weak.image_ids
+        candidates = training.candidates if training is not None else (None,)
+        if not rules.uses_localization():
+            candidates = candidates[:1]
+        best: tuple[nn.Module, RawScores, Fit | None, int] | None = None
+        for checkpoint in candidates:
+            net = self._net(method, checkpoint)
+            scores = score(method, net, self._val_inputs, ids)
+            fit = None
+            if rules.fit_threshold:
+                fit = fit_threshold(scores.maps, scalings(method, scores.maps), self._val)
+            # Candidates come best accuracy first, so a tie in localization stays with accuracy.
+            if best is None or (fit is not None and best[2] is not None and fit.value > best[2].value):
+                best = (net, scores, fit, 0 if checkpoint is None else checkpoint.epoch.epoch)
+        assert best is not None
+        net, scores, fit, epoch = best
+        return net, scores, freeze(epoch, fit, scalings(method, scores.maps)[0], scores, self._val)
+
+    def _net(self, method: Method, checkpoint: Checkpoint | None) -> nn.Module:
+        if checkpoint is None:
+            prior = cast(PriorMethod, method)
+            torch.manual_seed(self._job.start_seed)
+            return prior.fit(self._task, self._prior_data(prior)).to(self._job.device)
+        torch.manual_seed(self._job.start_seed)
+        net = self._network().build(self._task)
+        net.load_state_dict(checkpoint.state)
+        return net.to(self._job.device, memory_format=memory_format(self._job.device))
+
+    def _network(self) -> Network:
+        assert self._job.trained_by is not None
+        kind, name, values = self._job.trained_by
+        entry = registry.discover(cast(registry.Kind, kind)).get(name)
+        return cast(Network, params.build(entry.cls, name, values))
+
+    def _inputs(self, view: WeakView) -> Inputs:
+        return Inputs(view, self._mean, self._std, self._job.device)
+
+    def _prior_data(self, prior: PriorMethod) -> PriorData:
+        inputs = self._inputs(self._train)
+        means = {}
+        for label in (0, 1):
+            chosen = torch.nonzero(inputs.labels == label).squeeze(1)
+            total = sum(inputs.images(part).sum(0) for part in chosen.split(256))
+            means[label] = cast(torch.Tensor, total) / len(chosen)
+        truth = self._mean_truth() if prior.uses_validation_truth else None
+        return PriorData(means, truth)
+
+    def _mean_truth(self) -> torch.Tensor:
+        """Mean validation ground truth in the frame of the square input."""
+        total = np.zeros((self._job.recipe.image_size,) * 2, np.float32)
+        located = np.flatnonzero(self._val.truth.located)
+        for i in located:
+            frame = self._val.weak.frames[i]
+            mask = self._val.truth.truths[i].pixels(frame.height, frame.width)
+            total += frame.apply(mask.astype(np.uint8) * 255) / np.float32(255)
+        return torch.from_numpy(total / max(1, len(located))).to(self._job.device)
+
+    def _display_maps(
+        self,
+        method: Method,
+        net: nn.Module,
+        inputs: Inputs,
+        weak: WeakView,
+        scores: RawScores,
+        point: OperatingPoint,
+    ) -> dict[str, npt.NDArray[np.generic]]:
+        """Score maps of a fixed, hash-chosen sample of the test images: the same for all methods."""
+        by_hash = sorted(
+            range(len(weak)), key=lambda i: hashlib.sha256(weak.image_ids[i].encode()).digest()
+        )
+        chosen = sorted(by_hash[: self._job.rules.display_images])
+        maps: dict[str, npt.NDArray[np.generic]] = {
+            "image_ids": np.array([weak.image_ids[i] for i in chosen]),
+            "score": point.scaling().apply(scores.maps[chosen]).astype(np.float16),
+        }
+        if isinstance(method, TrainedMethod):
+            parts: dict[str, list[torch.Tensor]] = {}
+            with torch.no_grad():
+                for batch in torch.tensor(chosen).split(MAP_BATCH):
+                    for name, values in method.extra_maps(net, inputs.images(batch)).items():
+                        parts.setdefault(name, []).append(values.float().cpu())
+            maps |= {name: torch.cat(values).numpy().astype(np.float16) for name, values in parts.items()}
+        return maps
+
+    def _record(
+        self,
+        cell: Cell,
+        method: Method,
+        net: nn.Module,
+        scores: RawScores,
+        point: OperatingPoint,
+        training: Training | None,
+    ) -> dict[str, Any]:
+        job = self._job
+        labels, groups = self._val.weak.labels, self._val.weak.groups
+        content: dict[str, Any] = {
+            "key": cell.key,
+            "key_parts": cell.key_parts,
+            "dataset": cell.dataset,
+            "method": cell.method,
+            "params": cell.params,
+            "method_params": cell.shown_params,
+            "seed": cell.seed,
+            "sanity": method.sanity,
+            "recipe": asdict(job.recipe),
+            "rules": job.rules.as_dict(),
+            "device": job.device,
+            "operating_point": point.as_dict(),
+            "n_val_boxes": self._val.truth.n_boxes(),
+            "n_val_located": int(self._val.truth.located.sum()),
+            "n_parameters": sum(p.numel() for p in net.parameters()),
+            "versions": _versions(),
+            "history": [],
+            "checkpoint": None,
+            "val_auc": None,
+            "polarity": None,
+        }
+        if training is not None:
+            content["history"] = [
+                {k: None if v != v else v for k, v in asdict(epoch).items()} for epoch in training.history
+            ]
+            content["checkpoint"] = checkpoint_reference(self._training_folder(), point.epoch)
+            # The image's mean score against the label: does more map mean more disease?
+            mean_score = np.maximum(scores.maps, 0).mean(axis=(1, 2))
+            content["polarity"] = auc_interval(labels, mean_score, groups)
+        if scores.probability is not None:
+            content["val_auc"] = auc_interval(labels, scores.probability, groups)
+        return content
+
+    def _training_folder(self) -> Path:
+        return Path(self._job.out) / "trainings" / self._job.training_key[:16]
+
+    def _report_epoch(self, epoch: Epoch) -> None:
+        job = self._job
+        self._report(
+            {
+                "event": "epoch",
+                "label": job.label(),
+                "epoch": epoch.epoch,
+                "epochs": job.recipe.epochs,
+                "loss": epoch.loss,
+                "accuracy": epoch.accuracy,
+            }
+        )
+
+
+def _fail(job: Job, cell: Cell, error: Exception, report: Report) -> None:
+    """Note the failure. What a method raises itself is shown with the place it came from."""
+    message = str(error) if isinstance(error, WslBenchError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, WslBenchError) and error.__traceback__ is not None:
+        last = error.__traceback__
+        while last.tb_next is not None:
+            last = last.tb_next
+        message += f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"
+    write_failure(
+        Path(job.out),
+        cell.slug,
+        {
+            "key": cell.key,
+            "dataset": cell.dataset,
+            "method": cell.method,
+            "method_params": cell.shown_params,
+            "seed": cell.seed,
+            "error": message,
+        },
+    )
+    report({"event": "cell", "slug": cell.slug, "status": "failed", "error": message})
+
+
+def _peak_memory_mib(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("wsl-bench", "torch", "timm", "captum", "numpy", "scipy", "numba"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

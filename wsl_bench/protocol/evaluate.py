@@ -1,0 +1,51 @@
+"""Tallies of a split at a frozen operating point. Nothing here can choose a threshold."""
+
+from __future__ import annotations
+
+from wsl_bench.data.views import TruthView, WeakView
+from wsl_bench.errors import MethodError
+from wsl_bench.metrics.tally import Tally, TallyBuilder
+from wsl_bench.protocol.operating_point import OperatingPoint
+from wsl_bench.protocol.score_maps import RawScores, to_truth_resolution
+
+
+def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: TruthView) -> Tally:
+    """Count, for each image and at every threshold, what later metrics need.
+
+    Args:
+        scores: raw maps and probabilities of the split, in the order of `weak`.
+        point: the frozen operating point, for its map scale.
+
+    Raises:
+        MethodError: a map cannot be tallied; the text names the image.
+    """
+    builder = TallyBuilder()
+    scaled = point.scaling().apply(scores.maps)
+    for i, image_id in enumerate(weak.image_ids):
+        frame, located, ground = weak.frames[i], bool(truth.located[i]), truth.truths[i]
+        mask = ground.pixels(frame.height, frame.width) if located else None
+        try:
+            builder.add(
+                image_id,
+                weak.groups[i],
+                int(weak.labels[i]),
+                located,
+                to_truth_resolution(scaled[i], frame),
+                mask,
+                ground.boxes,
+                None if scores.probability is None else float(scores.probability[i]),
+            )
+        except ValueError as error:
+            raise MethodError(f"score map of image {image_id!r}: {error}") from None
+    return builder.build()
+
+
+def check_test_is_unseen(point: OperatingPoint, weak: WeakView, truth: TruthView) -> None:
+    """Refuse to evaluate on what the operating point was fitted on.
+
+    Raises:
+        MethodError: the hash of the split equals that of the validation split.
+    """
+    val_images, val_truth = point.fitted_on.split(":")
+    if val_images == weak.sha256 or val_truth == truth.sha256:
+        raise MethodError("the test split is the split the threshold was fitted on; give test images of its own.")

@@ -1,0 +1,70 @@
+"""What a worker is handed: one training and the cells that share it, as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from wsl_bench.params import Value
+from wsl_bench.protocol.rules import Rules
+from wsl_bench.training.recipe import ResolvedRecipe
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value that JSON can hold, with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (dataset, method, seed).
+
+    Attributes:
+        dataset: the name shown in tables.
+        method: registered name, `params` its full parameters, `shown_params` those that differ from
+            the defaults, as text.
+        key_parts: everything that could change the result; the key is their hash.
+        slug: file name of its record, readable, ending in the key's first digits.
+    """
+
+    dataset: str
+    method: str
+    params: dict[str, Value]
+    shown_params: str
+    seed: int
+    key_parts: dict[str, Any]
+    key: str
+    slug: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training (or none, for a prior) and its cells.
+
+    Attributes:
+        folder: of the prepared dataset.
+        trained_by: ("network" | "method", name, parameters) of what is trained; None for a prior.
+        training_key: hash of everything that could change the training.
+        start_seed, order_seed: see `training.loop.train`.
+        threads: of one worker.
+    """
+
+    folder: str
+    out: str
+    trained_by: tuple[str, str, dict[str, Value]] | None
+    recipe: ResolvedRecipe
+    seed: int
+    training_key: str
+    start_seed: int
+    order_seed: int
+    device: str
+    threads: int
+    rules: Rules
+    cells: tuple[Cell, ...]
+
+    def label(self) -> str:
+        """What progress lines call it."""
+        name = self.trained_by[1] if self.trained_by else self.cells[0].method
+        return f"{self.cells[0].dataset} / {name} / seed {self.seed}"

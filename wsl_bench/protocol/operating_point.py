@@ -1,0 +1,126 @@
+"""The operating point: checkpoint, map scale and threshold, fitted on validation and frozen.
+
+This is the only module that searches a threshold, and what it searches on is typed: a
+`ValidationSplit` can only be made from the validation part of a prepared dataset. The code that
+evaluates test takes an `OperatingPoint` and has nothing to search with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.views import TruthView, WeakView
+from wsl_bench.metrics import pixel
+from wsl_bench.metrics.classification import best_decision_threshold
+from wsl_bench.protocol.score_maps import Maps, RawScores, Scaling, to_truth_resolution
+
+
+@dataclass(frozen=True)
+class ValidationSplit:
+    """Validation images with their ground truth: the declared budget of boxes."""
+
+    weak: WeakView
+    truth: TruthView
+
+    @staticmethod
+    def load(folder: Path) -> ValidationSplit:
+        """From a prepared dataset."""
+        return ValidationSplit(load_weak(folder, "val"), load_truth(folder, "val"))
+
+    def stamp(self) -> str:
+        """Hash of everything an operating point is fitted on."""
+        return f"{self.weak.sha256}:{self.truth.sha256}"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What is frozen before test is touched.
+
+    Attributes:
+        epoch: of the chosen checkpoint (0: no training).
+        map_scale, map_factor: see `Scaling`.
+        threshold: k / 1000 with k from 1 to 1000, or None where none was fitted.
+        criterion: name of what was maximised, and `value`, what it reached on validation.
+        decision_threshold: of the class probability; None where the method does not classify.
+        fitted_on: stamp of the validation split.
+    """
+
+    epoch: int
+    map_scale: str
+    map_factor: float
+    threshold: float | None
+    criterion: str
+    value: float | None
+    decision_threshold: float | None
+    fitted_on: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the record."""
+        return asdict(self)
+
+    def scaling(self) -> Scaling:
+        """The frozen scaling of raw maps."""
+        return Scaling(self.map_scale, self.map_factor)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Best scaling and threshold of one checkpoint on validation."""
+
+    scaling: Scaling
+    threshold: float
+    value: float
+
+
+def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSplit) -> Fit:
+    """The scaling and threshold with the highest mean IoU over located validation positives.
+
+    Args:
+        raw: (N, h, w) raw maps of the validation split.
+        competing: the scalings to try; ties go to the earlier one.
+
+    Returns:
+        The fit; among tied thresholds the lowest, k / 1000 with k from 1 to 1000.
+    """
+    fits = []
+    for scaling in competing:
+        curve = mean_iou_curve(scaling.apply(raw), val)
+        k = int(curve[1:].argmax()) + 1
+        fits.append(Fit(scaling, k / 1000, float(curve[k])))
+    return max(fits, key=lambda fit: fit.value)
+
+
+def mean_iou_curve(scaled: Maps, val: ValidationSplit) -> npt.NDArray[np.float64]:
+    """(1001,) mean IoU over the located validation positives at every threshold."""
+    curves = []
+    for i in np.flatnonzero(val.truth.located):
+        frame = val.weak.frames[i]
+        mask = val.truth.truths[i].pixels(frame.height, frame.width)
+        histograms = pixel.pixel_histograms(to_truth_resolution(scaled[i], frame), mask)
+        tp, fp = pixel.curves_from_histograms(*histograms)
+        curves.append(pixel.iou(tp, fp, int(mask.sum())))
+    return np.mean(curves, axis=0)
+
+
+def freeze(epoch: int, fit: Fit | None, fallback: Scaling, scores: RawScores, val: ValidationSplit) -> OperatingPoint:
+    """Stamp the chosen checkpoint, scaling and thresholds with the validation split they came from."""
+    decision = None
+    if scores.probability is not None:
+        decision = best_decision_threshold(val.weak.labels, scores.probability)[0]
+    scaling = fallback if fit is None else fit.scaling
+    return OperatingPoint(
+        epoch=epoch,
+        map_scale=scaling.kind,
+        map_factor=scaling.factor,
+        threshold=None if fit is None else fit.threshold,
+        criterion="iou" if fit is not None else "none",
+        value=None if fit is None else fit.value,
+        decision_threshold=decision,
+        fitted_on=val.stamp(),
+    )

@@ -1,0 +1,173 @@
+"""Records: one JSON a finished cell, written last, naming its artefacts with their sha256.
+
+A cell is finished if and only if its record and every artefact verify. What does not verify is set
+aside with the suffix `.corrupt`, named to the user, and computed again. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.errors import StoreError
+from wsl_bench.metrics.tally import Tally
+from wsl_bench.store.atomic import atomic_write, write_arrays
+
+RECORD_VERSION = 1
+FOLDER = "records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished cell.
+
+    Attributes:
+        slug: its file name without the suffix.
+        content: the JSON.
+        root: the run's folder.
+    """
+
+    slug: str
+    content: dict[str, Any]
+    root: Path
+
+    @functools.cached_property
+    def test(self) -> Tally:
+        """Tallies of the test split."""
+        return Tally.from_arrays(self._arrays("test"))
+
+    @functools.cached_property
+    def val(self) -> Tally:
+        """Tallies of the validation split."""
+        return Tally.from_arrays(self._arrays("val"))
+
+    def maps(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Display maps: image_ids and (n, h, w) float16 arrays by name."""
+        return self._arrays("maps")
+
+    def _arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
+        path = _artefact_path(self.root, self.content["artefacts"][name]["file"])
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that did not finish: the names it would have had and what it said."""
+
+    slug: str
+    content: dict[str, Any]
+
+
+def write_record(
+    root: Path,
+    slug: str,
+    content: Mapping[str, Any],
+    artefacts: Mapping[str, Mapping[str, npt.NDArray[np.generic]]],
+) -> None:
+    """Write the artefacts, then the record that vouches for them; a failure noted before is removed."""
+    folder = root / FOLDER
+    named = {
+        name: {
+            "file": f"{FOLDER}/{slug}.{name}.npz",
+            "sha256": write_arrays(folder / f"{slug}.{name}.npz", arrays),
+        }
+        for name, arrays in artefacts.items()
+    }
+    record = {"record_version": RECORD_VERSION, **content, "artefacts": named}
+    atomic_write(folder / f"{slug}.json", _json(record))
+    (folder / f"{slug}.failed.json").unlink(missing_ok=True)
+
+
+def write_failure(root: Path, slug: str, content: Mapping[str, Any]) -> None:
+    """Note that a cell failed. It is not a result: the cell stays to be done."""
+    atomic_write(root / FOLDER / f"{slug}.failed.json", _json(content))
+
+
+def write_cost(root: Path, slug: str, content: Mapping[str, Any]) -> None:
+    """Seconds and memory of a cell: apart from its record, because they are not reproducible."""
+    atomic_write(root / "costs" / f"{slug}.json", _json(content))
+
+
+def read_costs(root: Path) -> dict[str, dict[str, Any]]:
+    """Costs by slug."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((root / "costs").glob("*.json"))}
+
+
+def read_records(root: Path) -> tuple[list[Record], list[Failure], list[str]]:
+    """All records that verify, all failures, and a line for each record set aside as corrupt."""
+    records, failures, corrupt = [], [], []
+    for path in sorted((root / FOLDER).glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            content = _read(path)
+            if path.name.endswith(".failed.json"):
+                failures.append(Failure(path.name.removesuffix(".failed.json"), content))
+            else:
+                records.append(Record(path.stem, _verified(root, path, content), root))
+        except StoreError as error:
+            path.replace(path.with_name(path.name + ".corrupt"))
+            corrupt.append(str(error))
+    done = {record.slug for record in records}
+    return records, [failure for failure in failures if failure.slug not in done], corrupt
+
+
+def set_aside(root: Path, slugs: list[str], reason: str) -> None:
+    """Move records that another version of the source made out of the table, keeping their files."""
+    folder = root / FOLDER
+    for slug in slugs:
+        (folder / reason).mkdir(exist_ok=True)
+        for path in sorted(folder.glob(f"{slug}.*")):
+            path.replace(folder / reason / path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: expected a JSON record, found {error}. It is set aside.") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: expected a JSON object, found another value. It is set aside.")
+    return content
+
+
+def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    if content.get("record_version") != RECORD_VERSION:
+        raise StoreError(
+            f"{path}: expected record version {RECORD_VERSION}, found {content.get('record_version')!r}. "
+            "It is set aside."
+        )
+    try:
+        artefacts = [(str(a["file"]), str(a["sha256"])) for a in content["artefacts"].values()]
+    except (KeyError, TypeError, AttributeError):
+        raise StoreError(f"{path}: expected its artefacts with sha256, found none. It is set aside.") from None
+    for file, sha256 in artefacts:
+        artefact = _artefact_path(root, file)
+        try:
+            found = hashlib.sha256(artefact.read_bytes()).hexdigest()
+        except OSError as error:
+            raise StoreError(f"{artefact}: cannot be read ({error}); its record is set aside.") from None
+        if found != sha256:
+            raise StoreError(f"{artefact}: expected sha256 {sha256}, found {found}. Its record is set aside.")
+    return content
+
+
+def _artefact_path(root: Path, file: str) -> Path:
+    """A record may only name files in its own folder."""
+    name = Path(file).name
+    if file != f"{FOLDER}/{name}":
+        raise StoreError(f"a record names an artefact outside its folder: {file!r}. It is set aside.")
+    return root / FOLDER / name
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, sort_keys=True, allow_nan=False, indent=1) + "\n").encode()

@@ -1,0 +1,63 @@
+"""The device a cell runs on, its precision, and the settings that make runs repeatable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from wsl_bench.errors import UsageError
+
+
+def resolve_device(wanted: str) -> str:
+    """"auto", "cpu" or "cuda" -> "cpu" or "cuda".
+
+    Raises:
+        UsageError: CUDA is asked for and not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this torch sees no CUDA device. Use --device auto or cpu.")
+    return wanted
+
+
+def auto_precision(device: str) -> str:
+    """bf16 where the device computes in it (elsewhere it is emulated and far slower), else fp32."""
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    flags = _cpu_flags()
+    return "bf16" if {"avx512_bf16", "amx_bf16"} & flags else "fp32"
+
+
+def set_up_process(threads: int) -> None:
+    """Settings of a worker process: thread count, no denormals, deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    # Masked networks drive activations into the denormal range, which can cost a factor of ten.
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def memory_format(device: str) -> torch.memory_format:
+    """channels_last is the quicker layout for convolutions on both devices."""
+    return torch.channels_last
+
+
+@contextlib.contextmanager
+def autocast(device: str, precision: str) -> Iterator[None]:
+    """bf16 autocast where the precision asks for it."""
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return set(next((line for line in file if line.startswith("flags")), "").split())
+    except OSError:
+        return set()

@@ -1,0 +1,104 @@
+"""The recipe: everything a training needs besides method and data. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wsl_bench.errors import UsageError
+from wsl_bench.params import Component, build, param
+
+# Training images shown in one training when the number of epochs is not given.
+IMAGES_SHOWN = 16_000
+EPOCH_BOUNDS = (5, 40)
+
+
+class Recipe(Component):
+    """How a network is trained.
+
+    The common values are what made the paper's CNN train (docs/methods.md); a dataset or a network
+    may suggest its own, a user's setting wins over both.
+    """
+
+    image_size: int = param(64, "side of the square input, pixels")
+    width: float = param(0.25, "factor on every channel count of the paper's CNN; 1 = the paper's")
+    norm: Literal["none", "batch", "group"] = param("batch", "normalisation after each convolution")
+    epochs: int | None = param(None, "passes over the training images; none: by the size of the dataset")
+    epochs_factor: float = param(1.0, "factor on the epochs when their number is not given")
+    batch_size: int = param(16, "images a step")
+    learning_rate: float = param(2e-3, "peak of the one-cycle schedule (Adam)")
+    weight_decay: float = param(0.0, "Adam's weight decay")
+    clip: float = param(1.0, "gradient norm is clipped to this")
+    flip: bool = param(True, "random horizontal flips")
+    precision: Literal["auto", "fp32", "bf16"] = param("auto", "auto: bf16 where the processor computes in it")
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A recipe with nothing left open: what enters the key of a training."""
+
+    image_size: int
+    width: float
+    norm: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    clip: float
+    flip: bool
+    precision: str
+
+
+def resolve(
+    suggested: Mapping[str, Any],
+    network: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    *,
+    n_train: int,
+    precision: str,
+) -> ResolvedRecipe:
+    """Merge the common recipe, the dataset's, the network's and the user's, the last winning.
+
+    Args:
+        suggested, network, chosen: field values by name.
+        n_train: training images, from which the number of epochs follows if nobody sets it.
+        precision: what "auto" means on the device at hand.
+
+    Raises:
+        UsageError: an unknown field or a value out of range.
+    """
+    recipe: Recipe = build(Recipe, "recipe", {**suggested, **network, **chosen})
+    _check(recipe)
+    values = {
+        field.name: getattr(recipe, field.name)
+        for field in dataclasses.fields(ResolvedRecipe)
+        if field.name != "epochs"
+    }
+    epochs = recipe.epochs
+    if epochs is None:
+        low, high = EPOCH_BOUNDS
+        epochs = max(1, round(min(high, max(low, IMAGES_SHOWN / n_train)) * recipe.epochs_factor))
+    if recipe.precision == "auto":
+        values["precision"] = precision
+    return ResolvedRecipe(epochs=epochs, **values)
+
+
+def _check(recipe: Recipe) -> None:
+    limits = {
+        "image_size": recipe.image_size >= 16,
+        "width": recipe.width > 0,
+        "epochs": recipe.epochs is None or recipe.epochs >= 0,
+        "epochs_factor": recipe.epochs_factor > 0,
+        "batch_size": recipe.batch_size >= 2,
+        "learning_rate": recipe.learning_rate > 0,
+        "weight_decay": recipe.weight_decay >= 0,
+        "clip": recipe.clip > 0,
+    }
+    for name, holds in limits.items():
+        if not holds:
+            raise UsageError(
+                f"recipe.{name}: {getattr(recipe, name)} is out of range (image_size at least 16, "
+                "batch_size at least 2, epochs at least 0, the others positive)."
+            )
