@@ -6,7 +6,7 @@ It is the format in which cells are kept on disk, so it changes only together wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsl_bench.errors import StoreError
-from wsl_bench.metrics._tally_layout import check_arrays
-from wsl_bench.metrics.box import BoxCurves, box_curves
+from wsl_bench.metrics._tally_layout import LAYOUT, check_arrays, rows_of, stacked
+from wsl_bench.metrics.box import box_curves
 from wsl_bench.metrics.pixel import at_least, curves_from_histograms, pixel_histograms
-from wsl_bench.metrics.soft import SoftCounts, soft_counts
+from wsl_bench.metrics.soft import soft_counts
 
 TALLY_VERSION = 1
 
@@ -30,8 +30,9 @@ class Tally:
         image_ids: str (N,).
         groups: str (N,), the patient or group of each image.
         labels: int8 (N,), 0 or 1.
-        located: bool (N,), whether the image is scored for localization. Where it is not (healthy, or positive
-            without ground truth) `inside` is zero, `outside` counts every pixel, and there are no boxes.
+        located: bool (N,), whether the image is scored for localization. Where it is not (healthy, or
+            positive without ground truth) `inside` is zero, `outside` counts every pixel, and there are no
+            boxes.
         n_pixels, truth_area: int64 (N,), pixels of the image and of its ground truth.
         inside, outside: uint32 (N, 1001), pixels in each threshold bin inside and outside the ground truth.
         components: uint32 (N, 1001), 8-connected components at each threshold.
@@ -39,10 +40,11 @@ class Tally:
         boxes: float64 (B, 4), x, y, width, height in pixels, as given.
         iou_largest, iou_any, iobb_any: float32 (B, 1001), as in `box.BoxCurves`.
         hits_image: int32 (H,), the index of the image to which a row of the hits belongs, ascending.
-        hit_steps_iou, hit_steps_iobb: signed integers (H, 19, 1001), hits at threshold k minus hits at k + 1 (at
-            the last, the hits themselves), in the smallest type that holds them; `hits_*` give the plain form.
-        maximum, sum_inside, sum_outside, squares_inside, squares_outside, pointing, rank_accuracy: float64 (N,),
-            as in `soft.SoftCounts`; where an image is not located, the last two are NaN.
+        hit_steps_iou, hit_steps_iobb: signed integers (H, 19, 1001), hits at threshold k minus hits at k + 1
+            (at the last, the hits themselves), in the smallest type that holds them; `hits_*` give the plain
+            form.
+        maximum, sum_inside, sum_outside, squares_inside, squares_outside, pointing, rank_accuracy: float64
+            (N,), as in `soft.SoftCounts`; where an image is not located, the last two are NaN.
         probability: float64 (N,), the method's probability of disease, NaN where it gives none.
     """
 
@@ -108,46 +110,38 @@ class Tally:
         images = np.atleast_1d(np.arange(len(self))[indices])
         box_rows, box_image = _rows_of(self.box_image, images)
         hit_rows, hits_image = _rows_of(self.hits_image, images)
-        chosen: dict[str, NDArray[Any]] = {}
-        for name in _names():
-            array = getattr(self, name)
-            rows = box_rows if name in _OF_BOXES else hit_rows if name in _OF_HITS else images
-            chosen[name] = array[rows]
+        rows = {"N": images, "B": box_rows, "H": hit_rows}
+        chosen: dict[str, Any] = {name: getattr(self, name)[rows[str(rows_of(name))]] for name in LAYOUT}
         return Tally(**{**chosen, "box_image": box_image, "hits_image": hits_image})
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as plain arrays, none of dtype object, by name; ready for `np.savez_compressed`."""
-        version = {"tally_version": np.array(TALLY_VERSION, dtype=np.int64)}
-        return version | {name: getattr(self, name) for name in _names()}
+        version: NDArray[Any] = np.array(TALLY_VERSION, dtype=np.int64)
+        return {"tally_version": version} | {name: getattr(self, name) for name in LAYOUT}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Tally:
         """The tally that `to_arrays` has written.
 
         Raises:
-            StoreError: unknown version; an array missing, of another shape or dtype, or at odds with the others.
+            StoreError: unknown version; an array missing, of another shape or dtype, or at odds with the
+                others.
         """
-        version = int(arrays["tally_version"]) if "tally_version" in arrays else None
-        if version != TALLY_VERSION:
+        version = np.asarray(arrays["tally_version"]) if "tally_version" in arrays else None
+        if version is None or version.shape != () or version != TALLY_VERSION:
             found = "none" if version is None else version
             raise StoreError(
                 f"tally: expected the format version {TALLY_VERSION}, found {found}. "
                 "Read it with the wsl_bench that wrote it, or compute the cell again."
             )
-        loaded = {name: arrays[name] for name in _names() if name in arrays}
-        check_arrays(loaded, _names())
+        loaded: dict[str, Any] = {name: arrays[name] for name in LAYOUT if name in arrays}
+        check_arrays(loaded)
         return cls(**loaded)
 
 
-_OF_BOXES = frozenset({"box_image", "boxes", "iou_largest", "iou_any", "iobb_any"})
-_OF_HITS = frozenset({"hits_image", "hit_steps_iou", "hit_steps_iobb"})
-
-
-def _names() -> list[str]:
-    return [field.name for field in fields(Tally)]
-
-
-def _rows_of(owner: NDArray[np.int32], images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _rows_of(
+    owner: NDArray[np.int32], images: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The rows owned by each image in turn, and their owners as indices into `images`; `owner` ascends."""
     first = np.searchsorted(owner, images, side="left")
     counts = np.searchsorted(owner, images, side="right") - first
@@ -156,13 +150,20 @@ def _rows_of(owner: NDArray[np.int32], images: NDArray[np.int64]) -> tuple[NDArr
     return np.repeat(first, counts) + place, new_owner.astype(np.int32)
 
 
+def _steps(hits: NDArray[np.uint32]) -> NDArray[np.signedinteger[Any]]:
+    """Hits (19, 1001) as differences from each threshold to the next, in the smallest type that holds
+    them."""
+    steps = -np.diff(hits.astype(np.int64), axis=-1, append=0)
+    smallest = np.min_scalar_type(-1 - int(np.abs(steps).max()))
+    return steps.astype(smallest)
+
+
 class TallyBuilder:
     """Collects a tally image by image: `add` each, then `build`."""
 
     def __init__(self) -> None:
-        self._images: dict[str, dict[str, Any]] = {}
-        self._curves: list[BoxCurves] = []
-        self._boxes: list[NDArray[np.float64]] = []
+        self._rows: dict[str, list[Any]] = {name: [] for name in LAYOUT}
+        self._ids: set[str] = set()
 
     def add(
         self,
@@ -188,34 +189,51 @@ class TallyBuilder:
             probability: of disease, NaN if the method gives none.
 
         Raises:
-            ValueError: a duplicate image; located without a pixel of ground truth, or ground truth although not
-                located; bad scores, masks or boxes (see `pixel_histograms`, `box_curves`).
+            ValueError: a duplicate image; located without a pixel of ground truth, or ground truth although
+                not located; bad scores, masks or boxes (see `pixel_histograms`, `box_curves`).
         """
-        if image_id in self._images:
+        if image_id in self._ids:
             raise ValueError(f"image {image_id!r} is in the tally already")
         if label not in (0, 1):
             raise ValueError(f"label: expected 0 or 1, found {label!r}")
         truth = np.zeros(scores.shape, dtype=np.bool_) if truth_mask is None else truth_mask
         if located != bool(truth.any()) or (len(boxes) and not located):
-            found = f"{np.count_nonzero(truth)} pixels and {len(boxes)} boxes of it"
-            raise ValueError(f"ground truth: expected {'some' if located else 'none'}, as located says; found {found}")
+            wanted = "some, as it is located" if located else "none, as it is not located"
+            found = f"{np.count_nonzero(truth)} pixels and {len(boxes)} boxes"
+            raise ValueError(f"ground truth: expected {wanted}; found {found}")
         inside, outside = pixel_histograms(scores, truth)
         curves, soft = box_curves(scores, boxes), soft_counts(scores, truth)
-        self._images[image_id] = {
-            "groups": group,
-            "labels": label,
-            "located": located,
-            "n_pixels": scores.size,
-            "truth_area": np.count_nonzero(truth),
-            "inside": inside,
-            "outside": outside,
-            "components": curves.components,
-            "probability": probability,
-            **{field.name: getattr(soft, field.name) for field in fields(SoftCounts)},
+        index, n_boxes = len(self._ids), len(boxes)
+        rows: dict[str, Any] = {
+            "image_ids": [image_id],
+            "groups": [group],
+            "labels": [label],
+            "located": [located],
+            "n_pixels": [scores.size],
+            "truth_area": [np.count_nonzero(truth)],
+            "inside": [inside],
+            "outside": [outside],
+            "components": [curves.components],
+            "box_image": [index] * n_boxes,
+            "boxes": np.array(boxes, dtype=np.float64),
+            "iou_largest": curves.iou_largest,
+            "iou_any": curves.iou_any,
+            "iobb_any": curves.iobb_any,
+            "probability": [probability],
+            **{name: [value] for name, value in asdict(soft).items()},
         }
-        self._boxes.append(np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
-        self._curves.append(curves)
+        if n_boxes:
+            rows |= {
+                "hits_image": [index],
+                "hit_steps_iou": [_steps(curves.hits_iou)],
+                "hit_steps_iobb": [_steps(curves.hits_iobb)],
+            }
+        # Only now, so that an image that was refused leaves nothing behind.
+        self._ids.add(image_id)
+        for name, more in rows.items():
+            self._rows[name].extend(more)
 
     def build(self) -> Tally:
         """The tally of the images added so far, in the order in which they came."""
-        return Tally(**self._columns)
+        columns: dict[str, Any] = {name: stacked(name, rows) for name, rows in self._rows.items()}
+        return Tally(**columns)
