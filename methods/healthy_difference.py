@@ -20,7 +20,7 @@ class HealthyDifference(PriorMethod):
 
     def fit(self, task: Task, data: PriorData) -> nn.Module:
         """The mean of the healthy training images."""
-        return FixedMap(data.images[data.labels == 0].mean(0).mean(0))
+        return FixedMap(data.mean_images[0].mean(0))
 
     def localize(self, net: nn.Module, images: Tensor) -> Tensor:
         """ReLU(image - mean), (N, S, S)."""

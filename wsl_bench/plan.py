@@ -222,6 +222,7 @@ def _jobs(
             order_seed=int(digest(["order", hashes["train"], seed])[:15], 16),
             device=device,
             threads=THREADS,
+            cost=_cost(trained, recipe, dataset, len(cells)),
             rules=spec.rules,
             cells=tuple(cells),
         )
@@ -236,6 +237,7 @@ class _Trained:
     params: dict[str, Value]
     fingerprint: dict[str, Value]
     recipe: Mapping[str, Any]
+    relative_cost: float
     source: str
 
     def identity(self) -> list[Any]:
@@ -257,8 +259,18 @@ def _trained_by(method: ChosenMethod) -> _Trained | None:
 
 def _network(network: Network, kind: str, name: str, source: str) -> _Trained:
     return _Trained(
-        kind, name, params.values_of(network), params.fingerprint(network), network.recipe, source
-    )
+        kind, name, params.values_of(network), params.fingerprint(network), network.recipe,
+        network.relative_cost, source,
+    )  # fmt: skip
+
+
+def _cost(trained: _Trained | None, recipe: ResolvedRecipe, dataset: ChosenDataset, n_cells: int) -> float:
+    """Images of the common network that a job is worth: training, then a few passes a cell."""
+    manifest = dataset.prepared.manifest
+    relative = trained.relative_cost if trained else 0.0
+    held_out = len(manifest.samples) - len(manifest.of("train"))
+    evaluation = n_cells * (relative + 0.5) * held_out
+    return relative * recipe.epochs * (len(manifest.of("train")) + 0.3 * held_out) + evaluation
 
 
 def _training_parts(

@@ -187,6 +187,11 @@ def _read_truth(dataset: Dataset, sample: Sample) -> Truth:
             where, expected="at least one box or a mask that is not empty", found="none",
             fix="Set has_boxes to 0 for images without ground truth.",
         )  # fmt: skip
+    if not truth.pixels(*shape).any():
+        raise DataError(
+            where, expected="at least one pixel whose centre is inside", found="none: outside or too thin",
+            fix="Correct the boxes, or set has_boxes to 0.",
+        )  # fmt: skip
     return truth
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import resource
 import sys
 import time
@@ -29,6 +28,7 @@ from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSp
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
 from wsl_bench.store.records import write_cost, write_failure, write_record
 from wsl_bench.store.trainings import checkpoint_reference, load_training, save_training
+from wsl_bench.versions import versions
 from wsl_bench.training.device import memory_format, set_up_process
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.loop import Checkpoint, Epoch, Training, train
@@ -235,7 +235,7 @@ class _Workshop:
             "n_val_boxes": self._val.truth.n_boxes(),
             "n_val_located": int(self._val.truth.located.sum()),
             "n_parameters": sum(p.numel() for p in net.parameters()),
-            "versions": _versions(),
+            "versions": versions(),
             "history": [],
             "checkpoint": None,
             "val_auc": None,
@@ -298,15 +298,3 @@ def _peak_memory_mib(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("wsl-bench", "torch", "timm", "captum", "numpy", "scipy", "numba"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.errors import MethodError
 from wsl_bench.metrics.tally import Tally, TallyBuilder
@@ -33,7 +35,7 @@ def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: Truth
                 to_truth_resolution(scaled[i], frame),
                 mask,
                 ground.boxes,
-                None if scores.probability is None else float(scores.probability[i]),
+                math.nan if scores.probability is None else float(scores.probability[i]),
             )
         except ValueError as error:
             raise MethodError(f"score map of image {image_id!r}: {error}") from None

@@ -49,6 +49,7 @@ class Job:
         training_key: hash of everything that could change the training.
         start_seed, order_seed: see `training.loop.train`.
         threads: of one worker.
+        cost: of the whole job, in images of the common network; for the order and the time left.
     """
 
     folder: str
@@ -61,6 +62,7 @@ class Job:
     order_seed: int
     device: str
     threads: int
+    cost: float
     rules: Rules
     cells: tuple[Cell, ...]
 

@@ -1,0 +1,108 @@
+"""The `wslbench` command and what becomes of errors: a line the user can act on, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from wsl_bench import __version__
+from wsl_bench.cli import inspect, leaderboard, run
+from wsl_bench.cli.console import errors
+from wsl_bench.errors import WslBenchError
+
+app = typer.Typer(
+    name="wslbench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Benchmark weakly supervised localization: one protocol, thresholds fitted on validation only.",
+    epilog="Exit codes: 0 done, 1 some cells failed, 2 usage or input, 130 interrupted, 143 terminated.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wslbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+app.command("run")(run.run)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("methods")(inspect.methods)
+app.command("datasets")(inspect.datasets)
+app.command("check")(inspect.check)
+app.command("doctor")(inspect.doctor)
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that workers are ended and the state is left whole."""
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def main() -> None:
+    """Entry point of `wslbench`."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run the command; every error becomes one message and its exit code."""
+    debug = "--debug" in arguments
+    try:
+        result = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except WslBenchError as error:
+        if debug:
+            raise
+        errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        errors.print("Interrupted. Finished cells are kept; the same command continues.")
+        return 130
+    except Terminated:
+        errors.print("Terminated. Finished cells are kept; the same command continues.")
+        return 143
+    except BrokenPipeError:  # the reader of our output has gone (`wslbench methods | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        errors.print(
+            f"[bold red]Internal error:[/] {type(error).__name__}: {_escaped(str(error))}\n"
+            "This is a defect of wslbench; run again with --debug for the traceback and report it.",
+            soft_wrap=True,
+        )
+        return 1
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

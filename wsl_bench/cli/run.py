@@ -1,0 +1,129 @@
+"""`wslbench run`: the matrix of datasets, methods and seeds."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsl_bench.cli.console import errors, out as console
+from wsl_bench.errors import UsageError
+
+
+def run(
+    methods: Annotated[str | None, typer.Option(help="Names, groups (paper, sanity), `all`, or NAME[param=value|value], separated by commas. Default: paper.")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Names, NAME[param=value] or directories with labels.csv, separated by commas. Default: phantom.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,7,11). Default: 3.")] = None,
+    thresholds: Annotated[str | None, typer.Option(help="`val` (fitted on validation) and/or numbers. Default: val.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="COMPONENT.PARAMETER=VALUE: infomask.alpha=0.003, phantom.size=96, recipe.width=1. May be repeated.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training. Default: by the size of the dataset.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the square input in pixels. Default: the dataset's.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Worker processes. Default: one a core; one on a GPU.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A study file (TOML); options given here win over it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="accurate_then_localized (default), best_accuracy, best_localization or last.")] = None,
+    min_val_located: Annotated[int | None, typer.Option(help="Fewest located validation positives to fit a threshold on. Default: 20.")] = None,
+    skip_corrupt: Annotated[bool, typer.Option(help="Leave out images that cannot be read, and list them.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+) -> int:  # fmt: skip
+    """Train and evaluate methods alike; write a leaderboard with intervals, densities, CSV and Markdown.
+
+    The same command again continues: finished cells are not computed twice.
+    """
+    fields: dict[str, Any] = {}
+    given = {
+        "methods": methods, "datasets": datasets, "seeds": seeds, "thresholds": thresholds,
+        "device": device, "checkpoint": checkpoint, "min_val_located": min_val_located,
+    }  # fmt: skip
+    extra = list(settings or [])
+    extra += [f"recipe.epochs={epochs}"] if epochs is not None else []
+    extra += [f"recipe.image_size={image_size}"] if image_size is not None else []
+    spec = _spec(config, given, extra, skip_corrupt)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs}: expected at least 1.")
+    folder = out if out is not None else _default_out(spec.datasets)
+    _check_folder(folder)
+    return _run(spec, folder, jobs, retry_failed)
+
+
+def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_corrupt: bool) -> Any:
+    from wsl_bench import spec as specs
+    from wsl_bench.params import split_selectors
+
+    readers = {
+        "methods": lambda text: tuple(split_selectors(text)),
+        "datasets": lambda text: tuple(split_selectors(text)),
+        "seeds": specs.parse_seeds,
+        "thresholds": specs.parse_thresholds,
+    }
+    fields = {k: readers[k](v) if k in readers else v for k, v in given.items() if v is not None}
+    spec = specs.with_fields(specs.RunSpec(), specs.read_study(config) if config else {})
+    fields["set"] = specs.parse_settings(settings)
+    if skip_corrupt:
+        fields["skip_corrupt"] = True
+    spec = specs.with_fields(spec, fields)
+    for name in ("methods", "datasets"):
+        if not getattr(spec, name):
+            raise UsageError(f"--{name}: expected at least one.")
+    if spec.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {spec.device}: expected auto, cpu or cuda.")
+    return spec
+
+
+def _default_out(datasets: tuple[str, ...]) -> Path:
+    """runs/phantom, runs/bccd364, ...: the same command finds its own run again."""
+    names = [Path(selector).expanduser().resolve().name for selector in datasets]
+    return Path("runs") / re.sub(r"[^A-Za-z0-9.=_-]+", "_", "-".join(names)).strip("_")
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder}: expected a folder, found a file.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").is_file() \
+            and not (folder / "prepared").is_dir():
+        raise UsageError(f"--out {folder}: expected a new or empty folder or an earlier run, found other files.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot be made ({error.strerror}).") from None
+
+
+def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
+    from wsl_bench import study
+    from wsl_bench.cli.progress import Preparing, Running
+    from wsl_bench.leaderboard.terminal import print_leaderboard
+    from wsl_bench.registry import discover
+
+    for broken in discover("method").unavailable:
+        errors.print(f"[yellow]unavailable:[/] method {broken.name}: {broken.reason}", soft_wrap=True)
+    with Preparing(console) as preparing:
+        plan = study.open_study(spec, folder, preparing.update)
+    for dataset in plan.datasets:
+        for image, reason in dataset.prepared.skipped.items():
+            errors.print(f"[yellow]skipped:[/] {image}: {reason}", soft_wrap=True, markup=True)
+    todo = study.remaining(plan, folder, retry_failed=retry_failed)
+    for note in todo.notes:
+        errors.print(f"[yellow]{note}[/]", soft_wrap=True)
+    n_workers = jobs or _default_jobs(plan)
+    with Running(console, todo, n_workers) as running:
+        failures = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
+    print_leaderboard(folder, console)
+    for failure in failures:
+        c = failure.content
+        errors.print(
+            f"[red]failed:[/] {c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}", soft_wrap=True
+        )
+    if failures:
+        errors.print("Other cells were not touched by this. --retry-failed tries these again.")
+    return 1 if failures else 0
+
+
+def _default_jobs(plan: Any) -> int:
+    if plan.fixed["device"] == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

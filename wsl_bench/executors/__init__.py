@@ -1,0 +1,1 @@
+"""Where jobs run: in worker processes of this machine."""

@@ -1,0 +1,161 @@
+"""Jobs in worker processes of this machine.
+
+The standard pools hang or give up everything when a worker is killed, so this is a small supervisor:
+one process and one pipe a worker; a worker that dies costs the cells of the job it held, nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from wsl_bench.protocol.job import Job
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+# Set before a worker starts: keeps freed memory in the process, which stops page-fault storms
+# (1.1x to 1.7x in training on a CPU). glibc reads them; elsewhere they do nothing.
+_ALLOCATOR = {
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def run_jobs(jobs: Sequence[Job], n_workers: int, on_event: OnEvent) -> None:
+    """Run every job; returns when all are done or failed.
+
+    Args:
+        n_workers: worker processes; at most one a job is started.
+        on_event: called in this process with what workers report, and with {"event": "start" | "end"}.
+    """
+    queue = deque(jobs)
+    for name, value in _environment().items():
+        os.environ.setdefault(name, value)
+    workers = [_Worker() for _ in range(min(n_workers, len(queue)))]
+    try:
+        while queue or any(worker.job is not None for worker in workers):
+            for worker in workers:
+                if worker.job is None and queue:
+                    worker.give(queue.popleft(), on_event)
+            busy = [worker for worker in workers if worker.job is not None]
+            wait([worker.pipe for worker in busy])
+            for worker in busy:
+                worker.collect(on_event)
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """One worker process, the pipe to it, and the job it holds."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self._open: set[str] = set()
+        self._start()
+
+    def give(self, job: Job, on_event: OnEvent) -> None:
+        """Hand over a job."""
+        self.job = job
+        self._open = {cell.slug for cell in job.cells}
+        on_event({"event": "start", "label": job.label(), "job": job.training_key})
+        try:
+            self.pipe.send(job)
+        except OSError:  # died while idle; `collect` finds the end of the pipe
+            return
+
+    def collect(self, on_event: OnEvent) -> None:
+        """Pass on what the worker said; if it died, fail the cells it had not finished."""
+        assert self.job is not None
+        try:
+            while self.pipe.poll():
+                event: Event = self.pipe.recv()
+                if event["event"] == "end":
+                    self._finish(on_event)
+                    return
+                self._open.discard(event.get("slug", ""))
+                on_event({**event, "job": self.job.training_key})
+        except (EOFError, OSError):
+            self._died(on_event)
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def _finish(self, on_event: OnEvent) -> None:
+        assert self.job is not None
+        on_event({"event": "end", "job": self.job.training_key})
+        self.job = None
+
+    def _died(self, on_event: OnEvent) -> None:
+        from wsl_bench.store.records import write_failure
+
+        assert self.job is not None
+        self.process.join()
+        code = self.process.exitcode or 0
+        reason = f"the worker process died ({_death(code)})"
+        for cell in self.job.cells:
+            if cell.slug in self._open:
+                content = {"key": cell.key, "dataset": cell.dataset, "method": cell.method,
+                           "method_params": cell.shown_params, "seed": cell.seed, "error": reason}  # fmt: skip
+                write_failure(Path(self.job.out), cell.slug, content)
+                on_event({"event": "cell", "slug": cell.slug, "status": "failed", "error": reason,
+                          "job": self.job.training_key})  # fmt: skip
+        self._finish(on_event)
+        self.pipe.close()
+        self._start()
+
+
+def _work(pipe: Connection, parent: int) -> None:
+    """Body of a worker: jobs from the pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _die_with(parent)
+    from wsl_bench.protocol.cell import run_job
+
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        run_job(job, pipe.send)
+        pipe.send({"event": "end"})
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, so that none is left holding a GPU."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"{name}: out of memory?" if name == "SIGKILL" else name
+    return f"exit code {code}"
+
+
+def _environment() -> dict[str, str]:
+    return _ALLOCATOR | dict.fromkeys(_ONE_THREAD, "1")

@@ -1,0 +1,191 @@
+"""From a run's folder to its tables and figures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+from wsl_bench.errors import StoreError
+from wsl_bench.leaderboard import export
+from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
+from wsl_bench.report.density import write_densities
+from wsl_bench.stats.ranking import rank_ranges
+from wsl_bench.store.atomic import atomic_write
+from wsl_bench.store.records import Failure, Record, read_costs, read_records
+
+RANKED = ("ok", "inverted", "at_chance")
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A run's tables.
+
+    Attributes:
+        rows: leaderboard.csv, best first within each dataset and threshold rule.
+        cells: cells.csv.
+        measured: the data behind each row that has any, for figures.
+        notes: the footer, one sentence each.
+    """
+
+    rows: list[Values]
+    cells: list[Values]
+    measured: list[tuple[Values, Row]]
+    notes: list[str]
+
+
+def build_leaderboard(root: Path) -> Leaderboard:
+    """Make the leaderboard of a run from its records.
+
+    Raises:
+        StoreError: the folder is not a run.
+    """
+    run = _read_run(root)
+    records, failures, corrupt = read_records(root)
+    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: r.content["seed"]):
+        groups[_name(record.content)].append(record)
+    failed: dict[tuple[str, str, str], list[Failure]] = defaultdict(list)
+    for failure in failures:
+        failed[_name(failure.content)].append(failure)
+    seeds = _seeds_by_dataset([r.content for r in records] + [f.content for f in failures])
+    measured: list[tuple[Values, Row]] = []
+    for name in sorted(groups):
+        for rule in run["thresholds"]:
+            if rule == "val" and any(r.content["operating_point"]["threshold"] is None for r in groups[name]):
+                continue
+            row = Row(tuple(groups[name]), rule)
+            measured.append((leaderboard_row(row, len(seeds[name[0]]), len(failed[name])), row))
+    _rank(measured)
+    measured.sort(key=lambda pair: _order(pair[0]))
+    rows = [values for values, _ in measured]
+    columns = list(rows[0]) if rows else list(export.FIXED_COLUMNS)
+    rows += [_failed_row(columns, name, rule) for name in sorted(failed.keys() - groups.keys())
+             for rule in run["thresholds"]]  # fmt: skip
+    cells = [line for _, row in measured for line in cell_rows(row)]
+    return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt))
+
+
+def write_leaderboard(root: Path) -> Leaderboard:
+    """Write leaderboard.csv and .md, cells.csv, costs.csv and the density figures of a run."""
+    board = build_leaderboard(root)
+    atomic_write(root / "leaderboard.csv", export.to_csv(board.rows, export.FIXED_COLUMNS).encode())
+    atomic_write(root / "leaderboard.md", export.to_markdown(board.rows, board.notes).encode())
+    atomic_write(root / "cells.csv", export.to_csv(board.cells, ("dataset", "method", "seed")).encode())
+    atomic_write(root / "costs.csv", export.to_csv(_costs(root), ("dataset", "method", "seed")).encode())
+    write_densities(board.measured, root / "figures")
+    return board
+
+
+def render(root: Path, format: str) -> str:
+    """leaderboard.csv or leaderboard.md as text, made again from the records."""
+    board = build_leaderboard(root)
+    if format == "csv":
+        return export.to_csv(board.rows, export.FIXED_COLUMNS)
+    return export.to_markdown(board.rows, board.notes)
+
+
+def _rank(measured: list[tuple[Values, Row]]) -> None:
+    """Fill rank_low and rank_high by IoU among complete rows of one table with enough seeds."""
+    tables: dict[tuple[str, str], list[tuple[Values, Row]]] = defaultdict(list)
+    for values, row in measured:
+        if values["status"] in RANKED and values["n_seeds"] >= RANK_SEEDS:
+            tables[values["dataset"], values["threshold_rule"]].append((values, row))
+    for table in tables.values():
+        scores = {str(i): row.located("iou")[0] for i, (_, row) in enumerate(table)}
+        groups = table[0][1].located("iou")[1]
+        for name, (low, high) in rank_ranges(scores, groups).items():
+            table[int(name)][0].update(rank_low=low, rank_high=high)
+
+
+def _order(values: Values) -> tuple[Any, ...]:
+    """Datasets and rules together; ranked rows, then incomplete ones, then sanity; best IoU first."""
+    tier = 0 if values["status"] in RANKED else 2 if values["status"] == "sanity" else 1
+    return (values["dataset"], values["threshold_rule"] != "val", values["threshold_rule"], tier,
+            -values["iou"], values["method"], values["method_params"])  # fmt: skip
+
+
+def _failed_row(columns: list[str], name: tuple[str, str, str], rule: str) -> Values:
+    dataset, method, params = name
+    known = {"dataset": dataset, "method": method, "method_params": params, "threshold_rule": rule,
+             "status": "failed", "n_seeds": 0}  # fmt: skip
+    return {column: known.get(column) for column in columns}
+
+
+def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], corrupt: list[str]) -> list[str]:
+    rules = run["fixed"]["rules"]
+    notes = [
+        "Intervals are 95 %, for the method: training seeds random and crossed with patients. "
+        "`*_fixed_*` columns hold the seeds fixed (patient-cluster bootstrap of these trainings)."
+    ]
+    if rules["fit_threshold"]:
+        notes.append(
+            "Thresholds, checkpoints and map scales were fitted on validation (mean IoU over located positives) "
+            "and frozen before test was read."
+        )
+    else:
+        notes.append("All thresholds are fixed; checkpoints are the most accurate on validation.")
+    if rules["fit_threshold"] and rules["min_val_located"] < 20:
+        notes.append(f"The bar on located validation positives was lowered to {rules['min_val_located']}.")
+    if any(r["status"] in RANKED and (r["n_seeds"] or 0) < RANK_SEEDS for r in rows):
+        notes.append(f"No ranks: they need at least {RANK_SEEDS} seeds.")
+    if any(r["n_seeds"] == 1 for r in rows):
+        notes.append("One seed gives no interval for the method.")
+    if any(r["status"] == "sanity" for r in rows):
+        notes.append("Rows of status sanity are what a map must beat to say anything; they are never ranked.")
+    for name, skipped in run["skipped"].items():
+        notes.append(f"{name}: {len(skipped)} unreadable images left out.")
+    if failures:
+        notes.append(f"{len(failures)} cells failed: " + "; ".join(
+            f"{f.content['dataset']} / {f.content['method']} / seed {f.content['seed']}: {f.content['error']}"
+            for f in failures[:5]) + ("; ..." if len(failures) > 5 else "") + ".")  # fmt: skip
+    notes += [f"Set aside: {line}" for line in corrupt]
+    return notes + _disagreements(rows)
+
+
+def _disagreements(rows: list[Values]) -> list[str]:
+    """Say where the threshold-free check puts another method first than the ranked metric."""
+    notes = []
+    tables = dict.fromkeys((r["dataset"], r["threshold_rule"]) for r in rows if r["status"] in RANKED)
+    for dataset, rule in tables:
+        table = [r for r in rows if (r["dataset"], r["threshold_rule"]) == (dataset, rule) and r["status"] in RANKED]
+        best = {metric: max(table, key=lambda r: r[metric])["method"] for metric in ("iou", "pxap", "pixel_ap")}
+        if len(set(best.values())) > 1:
+            notes.append(
+                f"{dataset}, threshold {rule}: the best mean is {best['iou']} by iou, {best['pxap']} by pxap and "
+                f"{best['pixel_ap']} by pixel_ap (threshold-free)."
+            )
+    return notes
+
+
+def _costs(root: Path) -> list[Values]:
+    records, _, _ = read_records(root)
+    costs = read_costs(root)
+    return [
+        {k: r.content[k] for k in ("dataset", "method", "method_params", "seed", "device")} | costs[r.slug]
+        for r in records
+        if r.slug in costs
+    ]
+
+
+def _seeds_by_dataset(contents: list[dict[str, Any]]) -> dict[str, set[int]]:
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for content in contents:
+        seeds[content["dataset"]].add(content["seed"])
+    return seeds
+
+
+def _name(content: dict[str, Any]) -> tuple[str, str, str]:
+    return content["dataset"], content["method"], content["method_params"]
+
+
+def _read_run(root: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((root / "run.json").read_text())
+        return content
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{root / 'run.json'}: expected the description of a run, found {error}.") from None

@@ -1,0 +1,107 @@
+"""Tables as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from wsl_bench.leaderboard.rows import METRICS, Values
+
+_BEFORE = (
+    "dataset", "method", "method_params", "threshold_rule", "threshold", "threshold_low", "threshold_high",
+    "status", "n_seeds", "n_images", "n_located", "n_negative", "n_val_boxes", "rank_low", "rank_high",
+)  # fmt: skip
+FIXED_COLUMNS = (
+    *_BEFORE,
+    *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")),
+    "n_parameters",
+)
+
+
+def to_csv(rows: Sequence[Values], columns_if_empty: Sequence[str]) -> str:
+    """CSV with a header; floats with 9 or more significant digits; missing is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = list(rows[0]) if rows else list(columns_if_empty)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_field(row[column]) for column in columns])
+    return out.getvalue()
+
+
+def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
+    """One table a dataset and threshold rule, metrics with their intervals, then the notes."""
+    parts = ["# Leaderboard", ""]
+    for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
+        table = [row for row in rows if (row["dataset"], row["threshold_rule"]) == (dataset, rule)]
+        parts += [f"## {dataset}, threshold {_rule_text(rule)}", "", _sizes(table), ""]
+        parts += [_line(_HEADER), _line(["---"] * len(_HEADER))]
+        parts += [_line(_cells(row)) for row in table] + [""]
+    parts += [f"- {note}" for note in notes]
+    return "\n".join(parts) + "\n"
+
+
+_SHOWN = ("iou", "iop", "fpr", "fnr", "dice", "pxap", "auc", "accuracy", "empty_rate", "fpr_negative")
+_HEADER = ["method", "status", "rank", *_SHOWN[:2], "iop / chance", *_SHOWN[2:], "threshold", "scale", "seeds", "parameters"]
+
+
+def _cells(row: Values) -> list[str]:
+    name = row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
+    metrics = [interval_text(row, metric) for metric in _SHOWN]
+    times = row.get("iop_times_chance")
+    return [
+        name, status_text(row), rank_text(row), *metrics[:2], "" if times is None else f"{times:.1f}x", *metrics[2:],
+        "" if row["threshold"] is None else f"{row['threshold']:.3f}", row.get("map_scale") or "",
+        str(row["n_seeds"]), "" if row["n_parameters"] is None else f"{row['n_parameters']:,}",
+    ]  # fmt: skip
+
+
+def interval_text(row: Values, metric: str) -> str:
+    """0.51 [0.47, 0.55]; without brackets where no interval is defined; empty where missing."""
+    mean, low, high = row[metric], row[f"{metric}_low"], row[f"{metric}_high"]
+    if mean is None:
+        return ""
+    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def rank_text(row: Values) -> str:
+    """2 or 1-3; empty where not ranked."""
+    low, high = row["rank_low"], row["rank_high"]
+    if low is None:
+        return ""
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def status_text(row: Values) -> str:
+    """The status, with how many trainings it concerns."""
+    counts = {"inverted": row.get("n_inverted"), "at_chance": row.get("n_at_chance")}
+    count = counts.get(row["status"])
+    return f"{row['status']} ({count}/{row['n_seeds']})" if count else str(row["status"])
+
+
+def _rule_text(rule: str) -> str:
+    return "fitted on validation" if rule == "val" else f"fixed at {rule}"
+
+
+def _sizes(table: Sequence[Values]) -> str:
+    row = next((r for r in table if r["n_images"] is not None), None)
+    if row is None:
+        return "No cell finished."
+    return (
+        f"{row['n_images']} test images: {row['n_located']} located positives, {row['n_negative']} negatives; "
+        f"{row['n_val_boxes']} validation boxes spent on fitting. "
+        f"Chance IoP (mean ground-truth area): {row['iop_chance']:.3f}. "
+        f"Majority-class accuracy: {row['accuracy_majority']:.3f}."
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)

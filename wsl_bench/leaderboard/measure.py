@@ -1,0 +1,157 @@
+"""From the tallies of one row's trainings to its metrics, seed by seed and image by image.
+
+A row is a (dataset, method with its parameters, threshold rule). Every threshold used here was frozen
+on validation or fixed by the user before the run; nothing here searches one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.errors import StoreError
+from wsl_bench.metrics import pixel
+from wsl_bench.metrics.classification import auc
+from wsl_bench.metrics.grid import threshold_index
+from wsl_bench.metrics.tally import Tally
+from wsl_bench.stats.bootstrap import cluster_weights
+from wsl_bench.store.records import Record
+
+Float = npt.NDArray[np.float64]
+
+# Metrics that are a mean over images, and the images they are defined on.
+LOCATED_METRICS = ("iop", "fpr", "fnr", "iou", "dice", "empty_rate")
+REFITS = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """The trainings of one row, in the order of their seeds.
+
+    Attributes:
+        records: one a seed.
+        rule: "val" or a fixed threshold as text.
+    """
+
+    records: tuple[Record, ...]
+    rule: str
+
+    @cached_property
+    def tallies(self) -> list[Tally]:
+        """Test tallies; all of the same images.
+
+        Raises:
+            StoreError: they are not.
+        """
+        tallies = [record.test for record in self.records]
+        for record, tally in zip(self.records, tallies, strict=True):
+            if not np.array_equal(tally.image_ids, tallies[0].image_ids):
+                raise StoreError(f"{record.slug}: expected the test images of {self.records[0].slug}, found others.")
+        return tallies
+
+    @cached_property
+    def thresholds(self) -> list[float]:
+        """The frozen threshold of each training."""
+        if self.rule != "val":
+            return [float(self.rule)] * len(self.records)
+        return [record.content["operating_point"]["threshold"] for record in self.records]
+
+    @property
+    def first(self) -> Tally:
+        """The first tally, for what all share: images, groups, labels, ground truth."""
+        return self.tallies[0]
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the method gives class probabilities."""
+        return not np.isnan(self.first.probability).any()
+
+    @cached_property
+    def counts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """True and false positive pixels at the frozen thresholds: (S, N) each."""
+        columns = [threshold_index(t) for t in self.thresholds]
+        tp = [t.true_positives[:, k] for t, k in zip(self.tallies, columns, strict=True)]
+        fp = [t.false_positives[:, k] for t, k in zip(self.tallies, columns, strict=True)]
+        return np.stack(tp), np.stack(fp)
+
+    def located(self, metric: str) -> tuple[Float, npt.NDArray[np.str_]]:
+        """(S, n) values of a mean metric on located positives, and their groups (n,).
+
+        For `fpr`, images that are ground truth all over have no outside and are left out.
+        """
+        chosen = self.first.located & (self.first.truth_area < self.first.n_pixels if metric == "fpr" else True)
+        tp, fp = (c[:, chosen] for c in self.counts)
+        area, size = self.first.truth_area[chosen], self.first.n_pixels[chosen]
+        values = {
+            "iop": lambda: pixel.iop(tp, fp),
+            "fpr": lambda: pixel.fpr(fp, area, size),
+            "fnr": lambda: pixel.fnr(tp, area),
+            "iou": lambda: pixel.iou(tp, fp, area),
+            "dice": lambda: pixel.dice(tp, fp, area),
+            "empty_rate": lambda: (tp + fp == 0).astype(np.float64),
+        }[metric]()
+        return values, self.first.groups[chosen]
+
+    def fpr_negative(self) -> tuple[Float, npt.NDArray[np.str_]]:
+        """(S, n) share of the area lit on negatives, and their groups."""
+        chosen = self.first.labels == 0
+        tp, fp = self.counts
+        return (tp + fp)[:, chosen] / self.first.n_pixels[chosen], self.first.groups[chosen]
+
+    def correct(self, decision_thresholds: Sequence[float] | None = None) -> Float:
+        """(S, N) 1 where the class is right; by default at the thresholds frozen on validation."""
+        if decision_thresholds is None:
+            decision_thresholds = [r.content["operating_point"]["decision_threshold"] for r in self.records]
+        decided = self.probability >= np.array(decision_thresholds)[:, None]
+        return np.asarray(decided == (self.first.labels == 1), np.float64)
+
+    @cached_property
+    def probability(self) -> Float:
+        """(S, N) class probabilities."""
+        return np.stack([t.probability for t in self.tallies])
+
+    def aucs(self) -> Float:
+        """(S,) test AUC."""
+        return np.array([auc(t.labels, t.probability) for t in self.tallies])
+
+    def curves(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """tp and fp of located positives at all thresholds, (S, n, 1001) each, and their areas (n,)."""
+        chosen = self.first.located
+        tp = np.stack([t.true_positives[chosen] for t in self.tallies])
+        fp = np.stack([t.false_positives[chosen] for t in self.tallies])
+        return tp, fp, self.first.truth_area[chosen]
+
+    def pooled(self, metric: str) -> Float:
+        """(S,) a pixel metric with the pixels of all located positives summed first."""
+        chosen = self.first.located
+        tp, fp = (c[:, chosen].sum(1) for c in self.counts)
+        area, size = int(self.first.truth_area[chosen].sum()), int(self.first.n_pixels[chosen].sum())
+        if metric == "iop":
+            return pixel.iop(tp, fp)
+        if metric == "fpr":
+            return pixel.fpr(fp, area, size)
+        if metric == "fnr":
+            return pixel.fnr(tp, area)
+        return pixel.iou(tp, fp, area) if metric == "iou" else pixel.dice(tp, fp, area)
+
+    def refit_spread(self) -> Float:
+        """(S,) standard deviation of the test IoU under 200 refits of the threshold.
+
+        Each refit fits the threshold on resampled validation patients; test is only read at the
+        thresholds so found. It says how much of a row hangs on which validation images there were.
+        """
+        spread = []
+        for record, test in zip(self.records, self.tallies, strict=True):
+            val = record.val.select(record.val.located)
+            weights = cluster_weights(val.groups, REFITS, np.random.default_rng(0)).astype(np.float64)
+            val_iou = pixel.iou(val.true_positives, val.false_positives, val.truth_area[:, None])
+            curves = weights @ val_iou / np.maximum(weights.sum(1, keepdims=True), 1)
+            chosen = curves[:, 1:].argmax(1) + 1
+            at = test.located
+            tp, fp = test.true_positives[at][:, chosen], test.false_positives[at][:, chosen]
+            spread.append(float(pixel.iou(tp, fp, test.truth_area[at][:, None]).mean(0).std(ddof=1)))
+        return np.array(spread)

@@ -1,0 +1,216 @@
+"""Rows of the leaderboard and of cells.csv, as plain dictionaries in the order of their columns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.leaderboard.measure import LOCATED_METRICS, Row
+from wsl_bench.metrics import pixel
+from wsl_bench.stats.bootstrap import bootstrap_auc, bootstrap_mean, bootstrap_pxap, cluster_weights, percentile_interval
+from wsl_bench.stats.crossed import crossed_interval, crossed_interval_of
+from wsl_bench.stats.jackknife import pseudo_values_auc, pseudo_values_pxap
+
+METRICS = ("iop", "fpr", "fnr", "iou", "dice", "accuracy", "auc", "empty_rate", "fpr_negative", "pxap")
+POOLED = ("iop", "fpr", "fnr", "iou", "dice")
+RESAMPLES = 2000
+RANK_SEEDS = 5
+
+Float = npt.NDArray[np.float64]
+Values = dict[str, Any]
+
+
+def leaderboard_row(row: Row, expected_seeds: int, n_failed: int) -> Values:
+    """One row: what was run, its status, every metric with its intervals."""
+    content = row.records[0].content
+    first = row.first
+    thresholds = np.array(row.thresholds)
+    out: Values = {
+        "dataset": content["dataset"],
+        "method": content["method"],
+        "method_params": content["method_params"],
+        "threshold_rule": row.rule,
+        "threshold": float(np.median(thresholds)),
+        "threshold_low": float(thresholds.min()),
+        "threshold_high": float(thresholds.max()),
+        "status": status(row, expected_seeds),
+        "n_seeds": len(row.records),
+        "n_images": len(first),
+        "n_located": int(first.located.sum()),
+        "n_negative": int((first.labels == 0).sum()),
+        "n_val_boxes": content["n_val_boxes"],
+        "rank_low": None,
+        "rank_high": None,
+    }
+    intervals = {metric: _intervals(row, metric) for metric in METRICS}
+    for metric, values in intervals.items():
+        out |= {metric: values["mean"], f"{metric}_low": values["low"], f"{metric}_high": values["high"]}
+    out["n_parameters"] = content["n_parameters"]
+    for metric, values in intervals.items():
+        out |= {f"{metric}_{name}": values[name] for name in ("fixed_low", "fixed_high", "seed_sd")}
+    return out | _extras(row, n_failed)
+
+
+def cell_rows(row: Row) -> list[Values]:
+    """One line a training: the same metrics, the chosen epoch and threshold."""
+    per_seed = {metric: _per_seed(row, metric) for metric in METRICS}
+    refit = row.refit_spread() if row.rule == "val" else None
+    lines = []
+    for s, record in enumerate(row.records):
+        c = record.content
+        point = c["operating_point"]
+        lines.append(
+            {
+                "dataset": c["dataset"], "method": c["method"], "method_params": c["method_params"],
+                "seed": c["seed"], "threshold_rule": row.rule, "threshold": row.thresholds[s],
+                "status": training_status(c), "epoch": point["epoch"], "map_scale": point["map_scale"],
+                "decision_threshold": point["decision_threshold"], "val_iou": point["value"],
+                "val_auc": _get(c["val_auc"], "value"), "polarity": _get(c["polarity"], "value"),
+                "polarity_low": _get(c["polarity"], "low"), "polarity_high": _get(c["polarity"], "high"),
+            }
+            | {metric: None if values is None else float(values[s]) for metric, values in per_seed.items()}
+            | {"iou_refit_sd": None if refit is None else float(refit[s]), "key": c["key"]}
+        )  # fmt: skip
+    return lines
+
+
+def training_status(content: Mapping[str, Any]) -> str:
+    """ok, inverted (its map means health) or at_chance (its validation AUC may be 0.5)."""
+    if content["sanity"]:
+        return "sanity"
+    auc = content["val_auc"]
+    if auc is not None and auc["low"] <= 0.5 <= auc["high"]:
+        return "at_chance"
+    polarity = content["polarity"]
+    return "inverted" if polarity is not None and polarity["high"] < 0.5 else "ok"
+
+
+def status(row: Row, expected_seeds: int) -> str:
+    """The row's status: incomplete if seeds are missing, else the worst of its trainings."""
+    each = [training_status(record.content) for record in row.records]
+    if "sanity" in each:
+        return "sanity"
+    if len(row.records) < expected_seeds:
+        return "incomplete"
+    return next((name for name in ("at_chance", "inverted") if name in each), "ok")
+
+
+def _intervals(row: Row, metric: str) -> Values:
+    """Mean with both intervals: *the method* (seeds random) and *these trainings* (seeds fixed)."""
+    empty = dict.fromkeys(("mean", "low", "high", "fixed_low", "fixed_high", "seed_sd"))
+    if metric in ("accuracy", "auc") and not row.classifies:
+        return empty
+    if metric in ("auc", "pxap"):
+        method, replicates = _curve_metric(row, metric)
+    else:
+        values, groups = _image_values(row, metric)
+        if values.shape[1] == 0:
+            return empty
+        method = crossed_interval(values, groups)
+        replicates = bootstrap_mean(values, _weights(tuple(groups)))
+    fixed = percentile_interval(replicates)
+    return {
+        "mean": method.mean,
+        "low": _inside(method.low),
+        "high": _inside(method.high),
+        "fixed_low": float(fixed[0]),
+        "fixed_high": float(fixed[1]),
+        "seed_sd": _number(method.seed_sd),
+    }
+
+
+def _curve_metric(row: Row, metric: str) -> tuple[Any, Float]:
+    first = row.first
+    if metric == "auc":
+        pseudo = pseudo_values_auc(first.labels, row.probability, first.groups)
+        weights = _weights(tuple(first.groups))
+        return crossed_interval_of(row.aucs(), pseudo), bootstrap_auc(first.labels, row.probability, weights)
+    tp, fp, area = row.curves()
+    groups = first.groups[first.located]
+    theta = np.array([pixel.pxap(t, f, area) for t, f in zip(tp, fp, strict=True)])
+    pseudo = pseudo_values_pxap(tp, fp, area, groups)
+    return crossed_interval_of(theta, pseudo), bootstrap_pxap(tp, fp, area, _weights(tuple(groups)))
+
+
+def _image_values(row: Row, metric: str) -> tuple[Float, npt.NDArray[np.str_]]:
+    """(S, n) values of a metric that is a mean over images, and the groups of those images."""
+    if metric in LOCATED_METRICS:
+        return row.located(metric)
+    if metric == "fpr_negative":
+        return row.fpr_negative()
+    return row.correct(), row.first.groups
+
+
+def _per_seed(row: Row, metric: str) -> Float | None:
+    if metric in ("accuracy", "auc") and not row.classifies:
+        return None
+    if metric == "auc":
+        return row.aucs()
+    if metric == "pxap":
+        tp, fp, area = row.curves()
+        return np.array([pixel.pxap(t, f, area) for t, f in zip(tp, fp, strict=True)])
+    values = _image_values(row, metric)[0]
+    return values.mean(1) if values.shape[1] else None
+
+
+def _extras(row: Row, n_failed: int) -> Values:
+    """Columns after the fixed ones."""
+    first = row.first
+    iop, _ = row.located("iop")
+    empty, _ = row.located("empty_rate")
+    chance = float((first.truth_area[first.located] / first.n_pixels[first.located]).mean())
+    tp, fp, area = row.curves()
+    contents = [record.content for record in row.records]
+    statuses = [training_status(c) for c in contents]
+    out: Values = {f"{metric}_pooled": float(row.pooled(metric).mean()) for metric in POOLED}
+    out |= {
+        "iop_nonempty": float(iop[empty == 0].mean()) if (empty == 0).any() else None,
+        "n_nonempty": int((empty == 0).sum()),
+        "iop_chance": chance,
+        "iop_times_chance": float(iop.mean()) / chance,
+        "pixel_ap": float(np.mean([pixel.pixel_ap(t, f, area).mean() for t, f in zip(tp, fp, strict=True)])),
+        "accuracy_at_half": None,
+        "accuracy_majority": max(float(first.labels.mean()), 1 - float(first.labels.mean())),
+        "iou_refit_sd": float(row.refit_spread().mean()) if row.rule == "val" else None,
+        "map_scale": "/".join(sorted({c["operating_point"]["map_scale"] for c in contents})),
+        "val_auc": _mean_of(contents, "val_auc"),
+        "polarity": _mean_of(contents, "polarity"),
+        "n_inverted": statuses.count("inverted"),
+        "n_at_chance": statuses.count("at_chance"),
+        "n_failed": n_failed,
+        "n_val_located": contents[0]["n_val_located"],
+        "checkpoint_rule": contents[0]["rules"]["checkpoint"],
+    }
+    if row.classifies:
+        out["accuracy_at_half"] = float(row.correct([0.5] * len(row.records)).mean())
+    return out
+
+
+@functools.lru_cache(maxsize=32)
+def _weights(groups: tuple[str, ...]) -> npt.NDArray[np.generic]:
+    """The same resamples of patients for every row on the same images."""
+    return cluster_weights(np.array(groups), RESAMPLES, np.random.default_rng(0))
+
+
+def _inside(value: float) -> float | None:
+    """Bounds of a share lie in [0, 1]; an interval that is not defined is missing."""
+    return None if value != value else min(1.0, max(0.0, float(value)))
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def _get(values: Mapping[str, Any] | None, name: str) -> Any:
+    return None if values is None else values[name]
+
+
+def _mean_of(contents: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [c[name]["value"] for c in contents if c[name] is not None]
+    return float(np.mean(values)) if values else None
+
+

@@ -1,0 +1,58 @@
+"""The leaderboard in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wsl_bench.leaderboard.build import Leaderboard, build_leaderboard
+from wsl_bench.leaderboard.export import rank_text, status_text
+from wsl_bench.leaderboard.rows import Values
+
+
+def print_leaderboard(root: Path, console: Console) -> None:
+    """Print a run's tables, then where its files lie."""
+    board = build_leaderboard(root)
+    for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in board.rows):
+        console.print(_table(board, dataset, rule))
+    for note in board.notes:
+        console.print(f"[dim]{escape(note)}[/]")
+    console.print(f"\n{escape(str(root / 'leaderboard.csv'))}, leaderboard.md, cells.csv, figures/density_*.png", soft_wrap=True)
+
+
+def _table(board: Leaderboard, dataset: str, rule: str) -> Table:
+    rule_text = "fitted on val" if rule == "val" else f"fixed at {rule}"
+    table = Table(title=f"{escape(dataset)}, threshold {rule_text}: mean (95 % interval)", box=None,
+                  pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
+    ranked = any(row["rank_low"] is not None for row in board.rows)
+    table.add_column("method", no_wrap=True)
+    if ranked:
+        table.add_column("rank", justify="right")
+    table.add_column("IoU", no_wrap=True)
+    for name in ("IoP", "FPR", "FNR", "pxap", "AUC", "acc"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for row in board.rows:
+        if (row["dataset"], row["threshold_rule"]) == (dataset, rule):
+            table.add_row(*_cells(row, ranked), style="dim" if row["status"] == "sanity" else "")
+    return table
+
+
+def _cells(row: Values, ranked: bool) -> list[str]:
+    name = row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
+    iou = _short(row["iou"])
+    if row["iou_low"] is not None:
+        iou += f" ({_short(row['iou_low'])}-{_short(row['iou_high'])})"
+    others = [_short(row[m]) for m in ("iop", "fpr", "fnr", "pxap", "auc", "accuracy")]
+    return [escape(name), *([rank_text(row)] if ranked else []), iou, *others, status_text(row)]
+
+
+def _short(value: float | None) -> str:
+    """.51; 1.0 for one; empty where missing."""
+    if value is None:
+        return ""
+    text = f"{value:.2f}"
+    return text[1:] if text.startswith("0") else "1.0"

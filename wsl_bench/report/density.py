@@ -1,0 +1,100 @@
+"""Density curves of a metric over test images, one a method (InfoMask paper, Figure 2)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.rows import Values
+from wsl_bench.store.atomic import atomic_write
+
+FIGURES = {
+    "iop": "IoP: share of the predicted area inside the ground truth",
+    "fpr": "FPR: share of the outside that is predicted",
+    "fnr": "FNR: share of the ground truth that is missed",
+}
+# Okabe and Ito's colours, told apart with any colour vision; line styles carry it into grey print.
+_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+# Narrower than this, a kernel shows single images, not a distribution.
+MIN_BANDWIDTH = 0.02
+
+
+def write_densities(measured: Sequence[tuple[Values, Row]], folder: Path) -> None:
+    """Write density_{iop,fpr,fnr}.png: one panel a dataset and threshold rule; sanity rows left out."""
+    shown = [(values, row) for values, row in measured if values["status"] != "sanity"]
+    if not shown:
+        return
+    for metric, title in FIGURES.items():
+        buffer = io.BytesIO()
+        # No date and no version in the file: the same records give the same bytes.
+        _figure(shown, metric, title).savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        atomic_write(folder / f"density_{metric}.png", buffer.getvalue())
+
+
+def density(values: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Gaussian kernel density of values in [0, 1], reflected at both ends so that no mass lies outside.
+
+    Args:
+        values: (n,). at: (m,) where to evaluate, in [0, 1].
+
+    Returns:
+        (m,) density; its integral over [0, 1] is 1. Bandwidth: Silverman's rule, at least 0.02.
+    """
+    spread = min(values.std(), float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.349 or np.inf)
+    width = max(MIN_BANDWIDTH, 0.9 * spread * len(values) ** -0.2)
+    mirrored = np.concatenate([values, -values, 2 - values])
+    # Values are binned finely first: the cost does not grow with the number of images.
+    edges = np.linspace(-1, 2, 6001)
+    counts, _ = np.histogram(mirrored, edges)
+    centres = (edges[:-1] + edges[1:]) / 2
+    used = counts > 0
+    kernel = np.exp(-0.5 * ((at[:, None] - centres[used]) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+    return np.asarray(kernel @ counts[used] / len(values), np.float64)
+
+
+def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Figure:
+    panels = list(dict.fromkeys((values["dataset"], values["threshold_rule"]) for values, _ in shown))
+    figure = Figure(figsize=(5.2, 3.4 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    styles = {name: i for i, name in enumerate(dict.fromkeys(_name(values) for values, _ in shown))}
+    for axis, (dataset, rule) in zip(axes, panels, strict=True):
+        members = [pair for pair in shown if (pair[0]["dataset"], pair[0]["threshold_rule"]) == (dataset, rule)]
+        _panel(axis, members, metric, styles)
+        rule_text = "fitted on validation" if rule == "val" else f"fixed at {rule}"
+        axis.set_title(f"{dataset}, threshold {rule_text}", fontsize=9, loc="left")
+        axis.set_xlabel(title, fontsize=9)
+    return figure
+
+
+def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, styles: dict[str, int]) -> None:
+    at = np.linspace(0, 1, 501)
+    highest = []
+    for values, row in members:
+        curve = density(row.located(metric)[0].ravel(), at)
+        i = styles[_name(values)]
+        axis.plot(at, curve, color=_COLOURS[i % len(_COLOURS)], linestyle=_STYLES[i % len(_STYLES)],
+                  linewidth=1.6, label=f"{_name(values)} ({values[metric]:.2f})")  # fmt: skip
+        highest.append(float(curve.max()))
+    # One spike (all maps blank, say) must not flatten the others: the axis stops at 1.3 times the
+    # second highest curve, and a curve that goes beyond is cut visibly at the top.
+    highest.sort()
+    top = 1.3 * highest[-2] if len(highest) > 1 and highest[-1] > 2 * highest[-2] else 1.05 * highest[-1]
+    axis.set(xlim=(0, 1), ylim=(0, top))
+    n_images, n_seeds = members[0][0]["n_located"], members[0][0]["n_seeds"]
+    axis.set_ylabel(f"density, {n_images} images x {n_seeds} seeds", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25, linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7)
+
+
+def _name(values: Values) -> str:
+    return str(values["method"]) + (f"[{values['method_params']}]" if values["method_params"] else "")
