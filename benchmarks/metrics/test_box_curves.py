@@ -16,7 +16,7 @@ from wsl_bench.metrics.grid import THRESHOLDS
 EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
-def sweep(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def sweep(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
     return box_curves(scores, boxes).iou_any
 
 

@@ -28,7 +28,7 @@ def score_maps(draw: st.DrawFn, max_side: int = 9) -> NDArray[np.float32]:
     elif kind == "ties":
         scores = rng.choice(rng.random(3), shape)
     elif kind == "binary":
-        scores = rng.integers(0, 2, shape)
+        scores = rng.integers(0, 2, shape).astype(np.float64)
     elif kind == "constant":
         scores = np.full(shape, rng.choice(edges()))
     elif kind == "blank":
@@ -53,8 +53,8 @@ def quarter_boxes(draw: st.DrawFn, shape: tuple[int, int], max_boxes: int = 5) -
         st.integers(1, 4 * width + 4),
         st.integers(1, 4 * height + 4),
     )
-    whole = st.tuples(st.integers(0, width - 1), st.integers(0, height - 1), st.just(1), st.just(1))
-    whole = whole.map(lambda pixel: tuple(4 * side for side in pixel))
+    columns, rows = (st.integers(0, side - 1).map(lambda edge: 4 * edge) for side in (width, height))
+    whole = st.tuples(columns, rows, st.just(4), st.just(4))
     return np.array(draw(st.lists(box | whole, max_size=max_boxes)), dtype=np.float64).reshape(-1, 4) / 4
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsl_bench.metrics._box_kernels import _levels_reached
 from wsl_bench.metrics.box import OVERLAP_LEVELS, BoxCurves, box_curves
 
 from .maps import GRID, scored_boxes
@@ -83,7 +86,7 @@ def naive(
     return dict(zip(FIELDS, [arrays[0][0], *arrays[1:]], strict=True))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(scored_boxes())
 def test_everything_at_all_thresholds(sample: tuple[NDArray[np.float32], NDArray[np.float64]]) -> None:
     scores, boxes = sample
@@ -181,6 +184,21 @@ def test_an_overlap_exactly_at_a_level_reaches_it(pixels: int) -> None:
     scores[0, :pixels] = 1
     curves = box_curves(scores, np.array([[0, 0, 20, 1.0]]))
     assert curves.hits_iou[:, 1000].tolist() == [1] * pixels + [0] * (19 - pixels)
+
+
+def test_levels_to_the_last_bit() -> None:
+    levels = [level / 20 for level in range(1, 20)]
+    around = [
+        *levels,
+        *np.nextafter(levels, 0),
+        *np.nextafter(levels, 1),
+        0.0,
+        1.0,
+        math.nextafter(1, 2),
+        5e-324,
+    ]
+    for overlap in map(float, around):
+        assert _levels_reached(overlap) == sum(overlap >= level for level in levels)
 
 
 def test_a_score_on_a_threshold_counts_there() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -16,7 +15,7 @@ from wsl_bench.metrics._jit import compiled
 def test_without_any_directory_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
-    def njit(*args: Any, cache: bool = False) -> Callable[..., Any]:
+    def njit(*args: Any, cache: bool = False) -> Any:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return real(*args)

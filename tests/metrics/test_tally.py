@@ -131,7 +131,7 @@ def test_curves_are_computed_once() -> None:
 
 
 def test_many_hits_take_a_wider_type() -> None:
-    # 15 x 15 separate pixels inside one large box: 225 hits by |b and g| / |b| from one threshold to the next.
+    # 15 x 15 separate pixels inside one large box: 225 hits by |b and g| / |b| appear at one threshold.
     scores = np.zeros((30, 30), dtype=np.float32)
     scores[::2, ::2] = 0.5
     boxes = np.array([[0, 0, 30, 30.0]])

@@ -134,12 +134,11 @@ def _overlap(nodes: Ints, root: int, boxes: Doubles, g: int) -> tuple[float, flo
 
 @compiled
 def _levels_reached(overlap: float) -> int:
-    n = min(int(overlap * 20), N_LEVELS)
-    if n < N_LEVELS and overlap >= OVERLAP_LEVELS[n]:
-        return n + 1
-    if n > 0 and overlap < OVERLAP_LEVELS[n - 1]:
-        return n - 1
-    return n
+    """How many of the levels the overlap reaches."""
+    n = min(int(overlap * (N_LEVELS + 1)), N_LEVELS)
+    # The product may round up to a level that the overlap just misses. It falls short of none that is
+    # reached.
+    return n - 1 if n > 0 and overlap < OVERLAP_LEVELS[n - 1] else n
 
 
 @compiled
