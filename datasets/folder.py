@@ -13,12 +13,14 @@ import functools
 import math
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
+from wsl_bench.data.samples import SPLITS, Split
 
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
@@ -27,7 +29,7 @@ _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes
 class Folder(Dataset):
     """Your own images: a directory with labels.csv and boxes.csv and/or masks/."""
 
-    recipe = {"image_size": 128}
+    recipe: ClassVar[dict[str, Any]] = {"image_size": 128}
 
     root: Path = param(Path(), "the directory; `--datasets PATH` sets it")
     split_column: bool = param(True, "use the split column where there is one; false: group hash")
@@ -73,9 +75,9 @@ class Folder(Dataset):
                 where, expected="boxes or a mask, as has_boxes is 1", found="neither",
                 fix="Add the boxes to boxes.csv, or set has_boxes to 0.",
             )  # fmt: skip
-        split = None
+        split: Split | None = None
         if self.split_column and row.get("split"):
-            split = _choice(where, "split", row["split"], {"train": "train", "val": "val", "test": "test"})
+            split = _choice(where, "split", row["split"], dict(zip(SPLITS, SPLITS, strict=True)))
         return Sample(
             image_id=image_id,
             group=row.get("group_id") or image_id,
@@ -83,7 +85,7 @@ class Folder(Dataset):
             located=bool(located and label),
             height=height,
             width=width,
-            split=split,  # type: ignore[arg-type]
+            split=split,
             metadata={"file": row["file"]} | {k: v for k, v in row.items() if k not in _KNOWN},
         )
 
@@ -113,12 +115,13 @@ def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
         x = y = w = h = math.nan
     if all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0:
         return x, y, w, h
-    raise DataError(
-        where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row."
-    )
+    raise DataError(where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row.")
 
 
-def _choice(where: str, column: str, text: str, known: dict[str, object]) -> object:
+T = TypeVar("T")
+
+
+def _choice(where: str, column: str, text: str, known: dict[str, T]) -> T:
     if text.strip() in known:
         return known[text.strip()]
     raise DataError(

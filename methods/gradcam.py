@@ -19,7 +19,9 @@ from wsl_bench.nets.cam import gradcam
 class GradCAM(PostHocMethod):
     """Gradient-weighted class activation maps of the baseline CNN (Selvaraju et al. 2017)."""
 
-    paper = "Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017"
+    paper = (
+        "Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017"
+    )
     groups = ("paper",)
     trained_as = "baseline"
     silent: ClassVar[Mapping[str, str]] = {

@@ -31,7 +31,10 @@ LOG_VARIANCE_BOUNDS = (-10.0, 5.0)
 class InfoMask(TrainedMethod):
     """Variational mask under an information bottleneck (Taghanaki et al. 2019)."""
 
-    paper = "Asgari Taghanaki et al., InfoMask: Masked Variational Latent Representation to Localize Chest Disease, MICCAI 2019"
+    paper = (
+        "Asgari Taghanaki et al., InfoMask: Masked Variational Latent Representation to Localize "
+        "Chest Disease, MICCAI 2019"
+    )
     groups = ("paper",)
     bounded = True
     silent: ClassVar[Mapping[str, str]] = MASK_SILENT | {
@@ -52,9 +55,7 @@ class InfoMask(TrainedMethod):
 
     def build(self, task: Task) -> nn.Module:
         """The masked CNN with a variance branch."""
-        net = MaskedCNN(
-            task, variational=True, code_bias=logit(self.tau), polarity_start=self.polarity_start
-        )
+        net = MaskedCNN(task, variational=True, code_bias=logit(self.tau), polarity_start=self.polarity_start)
         assert net.log_variance is not None
         nn.init.constant_(net.log_variance.bias, self.log_variance_start)  # type: ignore[arg-type]
         net.register_buffer("noise_seed", torch.tensor(task.seed))
@@ -78,8 +79,7 @@ class InfoMask(TrainedMethod):
         # (samples, N, 1, H, W): each image draws from its own generator.
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators], dim=1).to(mu.device)
         samples = [
-            torch.softmax(cast(Any, net).classifier(mask_of(mu + sigma * eps, self.tau)), dim=1)[:, 1]
-            for eps in noise
+            torch.softmax(cast(Any, net).classifier(mask_of(mu + sigma * eps, self.tau)), dim=1)[:, 1] for eps in noise
         ]
         return torch.stack(samples).mean(0), self._expected_mask(mu, sigma).squeeze(1)
 

@@ -21,9 +21,7 @@ class RegL1(DeterministicMask):
 
     paper = "Asgari Taghanaki et al., InfoMask, MICCAI 2019, section 4 (iii)"
     groups = ("paper",)
-    silent: ClassVar[Mapping[str, str]] = MASK_SILENT | {
-        "lambda": "no value is given; 0.03 on the mean of the mask"
-    }
+    silent: ClassVar[Mapping[str, str]] = MASK_SILENT | {"lambda": "no value is given; 0.03 on the mean of the mask"}
 
     weight: float = param(0.03, "lambda, weight of the mean of the mask")
 

@@ -12,38 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from wsl_bench import params, registry
-from wsl_bench.data.prepare import PreparedDataset, prepare
-from wsl_bench.data.samples import Dataset
 from wsl_bench.errors import UsageError
 from wsl_bench.method import Method, Network, PostHocMethod, TrainedMethod
 from wsl_bench.params import Value
 from wsl_bench.protocol.job import Cell, Job, digest
 from wsl_bench.protocol.rules import Rules
+from wsl_bench.selection import ChosenDataset, ChosenMethod, check_settings, choose_dataset, choose_methods, recipe_for
 from wsl_bench.spec import RunSpec
-from wsl_bench.training.recipe import ResolvedRecipe, resolve
+from wsl_bench.training.recipe import ResolvedRecipe
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
 _SHARED_SOURCE = ("nets", "training", "protocol", "metrics", "data")
-
-
-@dataclass(frozen=True)
-class ChosenMethod:
-    """A method with its parameters: one row a dataset and threshold rule."""
-
-    name: str
-    entry: registry.Entry
-    params: dict[str, Value]
-    shown: str
-
-
-@dataclass(frozen=True)
-class ChosenDataset:
-    """A prepared dataset under the name tables show."""
-
-    name: str
-    entry: registry.Entry
-    prepared: PreparedDataset
-    suggested: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,8 +56,8 @@ def make_plan(
         UsageError, DataError: anything in the spec or the data that the protocol refuses.
     """
     methods = choose_methods(spec)
-    _check_settings(spec, methods)
-    datasets = [_choose_dataset(spec, selector, out, progress) for selector in spec.datasets]
+    check_settings(spec, methods)
+    datasets = [choose_dataset(spec, selector, out, progress) for selector in spec.datasets]
     names = [dataset.name for dataset in datasets]
     if len(set(names)) != len(names):
         raise UsageError(f"--datasets: two datasets share the name {max(names, key=names.count)!r}.")
@@ -99,94 +78,6 @@ def make_plan(
     return Plan(tuple(jobs), tuple(datasets), fixed)
 
 
-def choose_methods(spec: RunSpec) -> list[ChosenMethod]:
-    """The methods of a run, with the sanity rows, which stand in every leaderboard.
-
-    Raises:
-        UsageError: an unknown name, group or parameter.
-    """
-    found = registry.discover("method")
-    chosen: dict[str, ChosenMethod] = {}
-    for selector in spec.methods:
-        name, grid = params.parse_selector(selector)
-        if name == "all":
-            names = sorted(found.available)
-        elif name in found.groups() and name not in found.available:
-            names = found.in_group(name)
-        else:
-            names = [found.get(name).name]
-        for each in names:
-            for values in grid:
-                method = _choose_method(spec, found.get(each), values)
-                chosen.setdefault(f"{method.name}[{method.shown}]", method)
-    for each in found.in_group("sanity"):
-        if all(method.name != each for method in chosen.values()):
-            method = _choose_method(spec, found.get(each), {})
-            chosen[f"{method.name}[{method.shown}]"] = method
-    return list(chosen.values())
-
-
-def _choose_method(spec: RunSpec, entry: registry.Entry, values: Mapping[str, Any]) -> ChosenMethod:
-    settings = _settings_for(spec, entry.name)
-    component = params.build(entry.cls, entry.name, {**entry.defaults, **settings, **values})
-    own = params.values_of(component)
-    default = params.values_of(params.build(entry.cls, entry.name, entry.defaults))
-    shown = ",".join(f"{key}={own[key]}" for key in own if own[key] != default[key])
-    return ChosenMethod(entry.name, entry, own, shown)
-
-
-def _check_settings(spec: RunSpec, methods: list[ChosenMethod]) -> None:
-    """A --set that reaches nothing is a mistake, not a wish."""
-    reached = {method.name for method in methods} | {"recipe"}
-    reached |= {params.parse_selector(d)[0] for d in spec.datasets} | {"folder"}
-    for key in spec.settings:
-        component = key.partition(".")[0]
-        if component not in reached:
-            raise UsageError(
-                f"--set {key}: {component!r} takes no part in this run{params.did_you_mean(component, reached)} "
-                "Set parameters of its methods, its datasets or `recipe`."
-            )
-
-
-def _settings_for(spec: RunSpec, component: str) -> dict[str, str]:
-    prefix = f"{component}."
-    return {k.removeprefix(prefix): v for k, v in spec.settings.items() if k.startswith(prefix)}
-
-
-def _choose_dataset(
-    spec: RunSpec, selector: str, out: Path, progress: Callable[[str, int, int], None]
-) -> ChosenDataset:
-    found = registry.discover("dataset")
-    path = Path(selector).expanduser()
-    if ("/" in selector or path.is_dir()) and selector not in found.available:
-        if not path.is_dir():
-            raise UsageError(f"--datasets {selector}: expected a dataset's name or a directory, found no such directory.")
-        entry, values, name = found.get("folder"), {"root": str(path)}, path.resolve().name
-    else:
-        bare, grid = params.parse_selector(selector)
-        if len(grid) != 1:
-            raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
-        entry, values, name = found.get(bare), grid[0], selector
-    values = {**_settings_for(spec, entry.name), **values}
-    dataset = cast(Dataset, params.build(entry.cls, entry.name, {**entry.defaults, **values}))
-    suggested = dict(dataset.recipe)
-    size = int(_recipe(spec, suggested, {}, 1, "fp32").image_size)
-    prepared = prepare(
-        name, dataset, size, out / "prepared", skip_corrupt=spec.skip_corrupt,
-        progress=lambda done, total: progress(name, done, total),
-    )  # fmt: skip
-    return ChosenDataset(name, entry, prepared, suggested)
-
-
-def _recipe(
-    spec: RunSpec, suggested: Mapping[str, Any], network: Mapping[str, Any], n_train: int, precision: str
-) -> ResolvedRecipe:
-    chosen = _settings_for(spec, "recipe")
-    if network.get("epochs") == 0:
-        chosen.pop("epochs", None)  # the untrained network stays untrained whatever the user trains
-    return resolve(suggested, network, chosen, n_train=n_train, precision=precision)
-
-
 def _jobs(
     spec: RunSpec,
     dataset: ChosenDataset,
@@ -202,7 +93,7 @@ def _jobs(
     drafts: dict[str, tuple[_Trained | None, ResolvedRecipe, list[Cell]]] = {}
     for method in methods:
         trained = _trained_by(method)
-        recipe = _recipe(spec, dataset.suggested, trained.recipe if trained else {"epochs": 0}, n_train, precision)
+        recipe = recipe_for(spec, dataset.suggested, trained.recipe if trained else {"epochs": 0}, n_train, precision)
         parts = _training_parts(trained, recipe, hashes, seed, device, spec.rules)
         training_key = digest(parts)
         cell = _cell(dataset, method, seed, parts, spec.rules)
@@ -295,9 +186,7 @@ def _training_parts(
     }
 
 
-def _cell(
-    dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dict[str, Any], rules: Rules
-) -> Cell:
+def _cell(dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dict[str, Any], rules: Rules) -> Cell:
     component = params.build(method.entry.cls, method.name, method.params)
     parts = {
         "training": training,
@@ -307,9 +196,7 @@ def _cell(
     }
     key = digest(parts)
     readable = re.sub(r"[^A-Za-z0-9.=_-]+", "_", f"{dataset.name}--{method.name}--seed{seed}")
-    return Cell(
-        dataset.name, method.name, method.params, method.shown, seed, parts, key, f"{readable}--{key[:12]}"
-    )
+    return Cell(dataset.name, method.name, method.params, method.shown, seed, parts, key, f"{readable}--{key[:12]}")
 
 
 @functools.cache

@@ -105,9 +105,7 @@ def register_network(name: str) -> Callable[[C], C]:
     return _register("network", name)
 
 
-def register_variant(
-    name: str, *, of: str, summary: str, groups: tuple[str, ...] = (), **defaults: Any
-) -> None:
+def register_variant(name: str, *, of: str, summary: str, groups: tuple[str, ...] = (), **defaults: Any) -> None:
     """Make a row of its own from another method with other defaults (no class needed)."""
     file = sys._getframe(1).f_code.co_filename
     _refuse_taken("method", name, file)
@@ -166,8 +164,7 @@ class Registry:
             if broken.name == name:
                 raise UsageError(f"{self.kind} {name!r} is unavailable: {broken.reason} ({broken.file}).")
         raise UsageError(
-            f"no {self.kind} is called {name!r}{did_you_mean(name, self.available)} "
-            f"`wslbench {self.kind}s` lists all."
+            f"no {self.kind} is called {name!r}{did_you_mean(name, self.available)} `wslbench {self.kind}s` lists all."
         )
 
     def in_group(self, group: str) -> list[str]:

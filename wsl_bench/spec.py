@@ -170,9 +170,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def with_fields(spec: RunSpec, fields: Mapping[str, Any]) -> RunSpec:
     """`spec` with some fields replaced; `checkpoint`, `min_val_located` and `set` reach inside."""
-    rules = dataclasses.replace(
-        spec.rules, **{k: fields[k] for k in ("checkpoint", "min_val_located") if k in fields}
-    )
+    rules = dataclasses.replace(spec.rules, **{k: fields[k] for k in ("checkpoint", "min_val_located") if k in fields})
     settings = {**spec.settings, **fields.get("set", {})}
     plain = {k: v for k, v in fields.items() if k not in ("checkpoint", "min_val_located", "set")}
     out = dataclasses.replace(spec, rules=rules, settings=settings, **plain)

@@ -56,7 +56,7 @@ def open_study(
     fixed = plan.fixed
     if before is not None:
         fixed = {**fixed, "datasets": {**before["fixed"]["datasets"], **fixed["datasets"]}}
-    content = {
+    content: dict[str, Any] = {
         "run_version": RUN_VERSION,
         "fixed": fixed,
         "thresholds": list(spec.thresholds),
@@ -99,9 +99,7 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     return Todo(tuple(jobs), len(done & planned), failed, tuple(notes))
 
 
-def run_study(
-    todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]
-) -> list[Failure]:
+def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]) -> list[Failure]:
     """Run what is left, then write the leaderboard. Returns every failure the folder holds."""
     # The longest jobs first, so that no worker sits idle at the end beside one long training.
     jobs = sorted(todo.jobs, key=lambda job: -job.cost)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from wsl_bench.cli.console import errors, out as console
+from wsl_bench.cli.console import errors
+from wsl_bench.cli.console import out as console
+
+Kind = Literal["method", "dataset"]
 
 
 def methods(
@@ -43,17 +46,18 @@ def doctor() -> None:
     console.print(f"device: {device}, precision: {auto_precision(device)}")
     for package, version in versions().items():
         console.print(f"{package}: {version}")
-    for kind in ("method", "dataset", "network"):
+    kinds: tuple[Literal["method", "dataset", "network"], ...] = ("method", "dataset", "network")
+    for kind in kinds:
         registry = discover(kind)
         console.print(f"{kind}s: {', '.join(registry.available)}")
         for broken in registry.unavailable:
             console.print(f"[yellow]unavailable[/] {kind} {broken.name}: {escape(broken.reason)}", soft_wrap=True)
 
 
-def _list(kind: str) -> None:
+def _list(kind: Kind) -> None:
     from wsl_bench.registry import discover
 
-    registry = discover(kind)  # type: ignore[arg-type]
+    registry = discover(kind)
     table = Table(box=None, pad_edge=False, show_header=True)
     table.add_column(kind, no_wrap=True)
     if kind == "method":
@@ -64,9 +68,7 @@ def _list(kind: str) -> None:
         table.add_row(entry.name, *groups, escape(entry.summary))
     console.print(table)
     for broken in registry.unavailable:
-        errors.print(
-            f"[yellow]unavailable:[/] {broken.name} ({broken.file}): {escape(broken.reason)}", soft_wrap=True
-        )
+        errors.print(f"[yellow]unavailable:[/] {broken.name} ({broken.file}): {escape(broken.reason)}", soft_wrap=True)
 
 
 def _show_method(name: str) -> None:

@@ -26,7 +26,9 @@ class Preparing:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def update(self, name: str, done: int, total: int) -> None:
@@ -63,7 +65,9 @@ class Running:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def on_event(self, event: dict[str, Any]) -> None:
@@ -98,7 +102,9 @@ class Running:
             said = f"failed: {event['error']}"
         if not self._live:
             elapsed = time.monotonic() - self._started
-            print_line(self._console, f"[{self._n_done + self._n_failed}/{self._n_cells}] {elapsed:5.0f} s  {name}: {said}")
+            print_line(
+                self._console, f"[{self._n_done + self._n_failed}/{self._n_cells}] {elapsed:5.0f} s  {name}: {said}"
+            )
 
     def _state(self) -> str:
         failed = f", {self._n_failed} failed" if self._n_failed else ""

@@ -9,33 +9,53 @@ from typing import Annotated, Any
 
 import typer
 
-from wsl_bench.cli.console import errors, out as console
+from wsl_bench.cli.console import errors
+from wsl_bench.cli.console import out as console
 from wsl_bench.errors import UsageError
 
 
 def run(
-    methods: Annotated[str | None, typer.Option(help="Names, groups (paper, sanity), `all`, or NAME[param=value|value], separated by commas. Default: paper.")] = None,
-    datasets: Annotated[str | None, typer.Option(help="Names, NAME[param=value] or directories with labels.csv, separated by commas. Default: phantom.")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names, groups (paper, sanity), `all`, NAME[param=value|value]. Default: paper."),
+    ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(help="Names, NAME[param=value] or directories with labels.csv. Default: phantom."),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,7,11). Default: 3.")] = None,
-    thresholds: Annotated[str | None, typer.Option(help="`val` (fitted on validation) and/or numbers. Default: val.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="COMPONENT.PARAMETER=VALUE: infomask.alpha=0.003, phantom.size=96, recipe.width=1. May be repeated.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of every training. Default: by the size of the dataset.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the square input in pixels. Default: the dataset's.")] = None,
+    thresholds: Annotated[
+        str | None, typer.Option(help="`val` (fitted on validation) and/or numbers. Default: val.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="infomask.alpha=0.003, phantom.size=96, recipe.width=1, ... Repeatable."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of every training. Default: by the size of the dataset.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the square input, pixels. Default: the dataset's.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Worker processes. Default: one a core; one on a GPU.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
     config: Annotated[Path | None, typer.Option(help="A study file (TOML); options given here win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="accurate_then_localized (default), best_accuracy, best_localization or last.")] = None,
-    min_val_located: Annotated[int | None, typer.Option(help="Fewest located validation positives to fit a threshold on. Default: 20.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="accurate_then_localized (default), best_accuracy, best_localization or last."),
+    ] = None,
+    min_val_located: Annotated[
+        int | None, typer.Option(help="Fewest located validation positives to fit on. Default: 20.")
+    ] = None,
     skip_corrupt: Annotated[bool, typer.Option(help="Leave out images that cannot be read, and list them.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
     debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
-) -> int:  # fmt: skip
-    """Train and evaluate methods alike; write a leaderboard with intervals, densities, CSV and Markdown.
+) -> int:
+    """Train and evaluate methods alike; write a leaderboard with intervals and densities.
 
-    The same command again continues: finished cells are not computed twice.
+    Lists are separated by commas. The same command again continues: finished cells are kept.
     """
-    fields: dict[str, Any] = {}
     given = {
         "methods": methods, "datasets": datasets, "seeds": seeds, "thresholds": thresholds,
         "device": device, "checkpoint": checkpoint, "min_val_located": min_val_located,
@@ -84,8 +104,12 @@ def _default_out(datasets: tuple[str, ...]) -> Path:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder}: expected a folder, found a file.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").is_file() \
-            and not (folder / "prepared").is_dir():
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not (folder / "run.json").is_file()
+        and not (folder / "prepared").is_dir()
+    ):
         raise UsageError(f"--out {folder}: expected a new or empty folder or an earlier run, found other files.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,9 +139,7 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     print_leaderboard(folder, console)
     for failure in failures:
         c = failure.content
-        errors.print(
-            f"[red]failed:[/] {c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}", soft_wrap=True
-        )
+        errors.print(f"[red]failed:[/] {c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}", soft_wrap=True)
     if failures:
         errors.print("Other cells were not touched by this. --retry-failed tries these again.")
     return 1 if failures else 0

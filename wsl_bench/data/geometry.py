@@ -36,9 +36,7 @@ class Letterbox:
         scale = size / max(height, width)
         inner_h = max(1, min(size, round(height * scale)))
         inner_w = max(1, min(size, round(width * scale)))
-        return Letterbox(
-            height, width, size, (size - inner_h) // 2, (size - inner_w) // 2, inner_h, inner_w
-        )
+        return Letterbox(height, width, size, (size - inner_h) // 2, (size - inner_w) // 2, inner_h, inner_w)
 
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """(height, width) uint8 -> (size, size) uint8; outside the image it is 0 (see `inside`)."""
@@ -72,7 +70,7 @@ class Letterbox:
         if rows is None and cols is None:
             return score_map
         out = score_map if rows is None else rows @ score_map
-        return out if cols is None else out @ cols.T
+        return np.asarray(out if cols is None else out @ cols.T, np.float32)
 
 
 @functools.lru_cache(maxsize=256)

@@ -43,7 +43,7 @@ class PreparedDataset:
     manifest: Manifest
     image_size: int
     hashes: dict[str, str]
-    n_boxes: dict[str, int]
+    n_boxes: dict[Split, int]
     skipped: dict[str, str]
 
     def n_located(self, split: Split) -> int:
@@ -234,9 +234,7 @@ def _truth_arrays(
     hashes: dict[str, str],
 ) -> dict[str, npt.NDArray[np.generic]]:
     split = str(items[0].sample.split)
-    packed = [
-        np.zeros(0, np.uint8) if item.truth.mask is None else np.packbits(item.truth.mask) for item in items
-    ]
+    packed = [np.zeros(0, np.uint8) if item.truth.mask is None else np.packbits(item.truth.mask) for item in items]
     return {
         "image_ids": ids,
         "located": np.array([item.sample.located for item in items]),

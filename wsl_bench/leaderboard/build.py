@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from wsl_bench.errors import StoreError
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row

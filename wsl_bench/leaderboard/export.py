@@ -44,7 +44,18 @@ def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
 
 
 _SHOWN = ("iou", "iop", "fpr", "fnr", "dice", "pxap", "auc", "accuracy", "empty_rate", "fpr_negative")
-_HEADER = ["method", "status", "rank", *_SHOWN[:2], "iop / chance", *_SHOWN[2:], "threshold", "scale", "seeds", "parameters"]
+_HEADER = [
+    "method",
+    "status",
+    "rank",
+    *_SHOWN[:2],
+    "iop / chance",
+    *_SHOWN[2:],
+    "threshold",
+    "scale",
+    "seeds",
+    "parameters",
+]
 
 
 def _cells(row: Values) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,17 +84,11 @@ class Row:
 
         For `fpr`, images that are ground truth all over have no outside and are left out.
         """
-        chosen = self.first.located & (self.first.truth_area < self.first.n_pixels if metric == "fpr" else True)
+        chosen = self.first.located
+        if metric == "fpr":
+            chosen = chosen & (self.first.truth_area < self.first.n_pixels)
         tp, fp = (c[:, chosen] for c in self.counts)
-        area, size = self.first.truth_area[chosen], self.first.n_pixels[chosen]
-        values = {
-            "iop": lambda: pixel.iop(tp, fp),
-            "fpr": lambda: pixel.fpr(fp, area, size),
-            "fnr": lambda: pixel.fnr(tp, area),
-            "iou": lambda: pixel.iou(tp, fp, area),
-            "dice": lambda: pixel.dice(tp, fp, area),
-            "empty_rate": lambda: (tp + fp == 0).astype(np.float64),
-        }[metric]()
+        values = _pixel_metric(metric, tp, fp, self.first.truth_area[chosen], self.first.n_pixels[chosen])
         return values, self.first.groups[chosen]
 
     def fpr_negative(self) -> tuple[Float, npt.NDArray[np.str_]]:
@@ -129,14 +124,8 @@ class Row:
         """(S,) a pixel metric with the pixels of all located positives summed first."""
         chosen = self.first.located
         tp, fp = (c[:, chosen].sum(1) for c in self.counts)
-        area, size = int(self.first.truth_area[chosen].sum()), int(self.first.n_pixels[chosen].sum())
-        if metric == "iop":
-            return pixel.iop(tp, fp)
-        if metric == "fpr":
-            return pixel.fpr(fp, area, size)
-        if metric == "fnr":
-            return pixel.fnr(tp, area)
-        return pixel.iou(tp, fp, area) if metric == "iou" else pixel.dice(tp, fp, area)
+        area, size = self.first.truth_area[chosen].sum(), self.first.n_pixels[chosen].sum()
+        return _pixel_metric(metric, tp, fp, area, size)
 
     def refit_spread(self) -> Float:
         """(S,) standard deviation of the test IoU under 200 refits of the threshold.
@@ -155,3 +144,15 @@ class Row:
             tp, fp = test.true_positives[at][:, chosen], test.false_positives[at][:, chosen]
             spread.append(float(pixel.iou(tp, fp, test.truth_area[at][:, None]).mean(0).std(ddof=1)))
         return np.array(spread)
+
+
+def _pixel_metric(metric: str, tp: Any, fp: Any, area: Any, size: Any) -> Float:
+    if metric == "iop":
+        return pixel.iop(tp, fp)
+    if metric == "fpr":
+        return pixel.fpr(fp, area, size)
+    if metric == "fnr":
+        return pixel.fnr(tp, area)
+    if metric == "empty_rate":
+        return np.asarray(tp + fp == 0, np.float64)
+    return pixel.iou(tp, fp, area) if metric == "iou" else pixel.dice(tp, fp, area)

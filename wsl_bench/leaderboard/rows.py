@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 from wsl_bench.leaderboard.measure import LOCATED_METRICS, Row
 from wsl_bench.metrics import pixel
-from wsl_bench.stats.bootstrap import bootstrap_auc, bootstrap_mean, bootstrap_pxap, cluster_weights, percentile_interval
+from wsl_bench.stats.bootstrap import (
+    bootstrap_auc,
+    bootstrap_mean,
+    bootstrap_pxap,
+    cluster_weights,
+    percentile_interval,
+)
 from wsl_bench.stats.crossed import crossed_interval, crossed_interval_of
 from wsl_bench.stats.jackknife import pseudo_values_auc, pseudo_values_pxap
 
@@ -193,7 +199,8 @@ def _extras(row: Row, n_failed: int) -> Values:
 @functools.lru_cache(maxsize=32)
 def _weights(groups: tuple[str, ...]) -> npt.NDArray[np.generic]:
     """The same resamples of patients for every row on the same images."""
-    return cluster_weights(np.array(groups), RESAMPLES, np.random.default_rng(0))
+    weights: npt.NDArray[np.generic] = cluster_weights(np.array(groups), RESAMPLES, np.random.default_rng(0))
+    return weights
 
 
 def _inside(value: float) -> float | None:
@@ -212,5 +219,3 @@ def _get(values: Mapping[str, Any] | None, name: str) -> Any:
 def _mean_of(contents: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = [c[name]["value"] for c in contents if c[name] is not None]
     return float(np.mean(values)) if values else None
-
-

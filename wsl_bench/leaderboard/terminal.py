@@ -20,7 +20,9 @@ def print_leaderboard(root: Path, console: Console) -> None:
         console.print(_table(board, dataset, rule))
     for note in board.notes:
         console.print(f"[dim]{escape(note)}[/]")
-    console.print(f"\n{escape(str(root / 'leaderboard.csv'))}, leaderboard.md, cells.csv, figures/density_*.png", soft_wrap=True)
+    console.print(
+        f"\n{escape(str(root / 'leaderboard.csv'))}, leaderboard.md, cells.csv, figures/density_*.png", soft_wrap=True
+    )
 
 
 def _table(board: Leaderboard, dataset: str, rule: str) -> Table:

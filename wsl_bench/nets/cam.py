@@ -18,9 +18,7 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
     """
     # captum marks inputs as requiring gradients; a copy keeps the caller's as they were.
     inputs = images.detach().clone().requires_grad_(True)
-    maps = LayerGradCam(net, layer).attribute(
-        inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True
-    )
+    maps = LayerGradCam(net, layer).attribute(inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True)
     with torch.no_grad():
         probability = torch.softmax(net(images), dim=1)[:, POSITIVE]
     return probability, maps.detach().squeeze(1)

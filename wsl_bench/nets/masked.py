@@ -78,9 +78,7 @@ class DeterministicMask(TrainedMethod):
 
     def build(self, task: Task) -> nn.Module:
         """The masked CNN without a variance branch."""
-        return MaskedCNN(
-            task, variational=False, code_bias=logit(self.tau), polarity_start=self.polarity_start
-        )
+        return MaskedCNN(task, variational=False, code_bias=logit(self.tau), polarity_start=self.polarity_start)
 
     def loss(self, net: nn.Module, batch: Batch, progress: float) -> Tensor:
         """Cross-entropy plus the method's penalty on the mask."""

@@ -28,10 +28,10 @@ from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSp
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
 from wsl_bench.store.records import write_cost, write_failure, write_record
 from wsl_bench.store.trainings import checkpoint_reference, load_training, save_training
-from wsl_bench.versions import versions
-from wsl_bench.training.device import memory_format, set_up_process
+from wsl_bench.training.device import set_up_process, to_device
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.loop import Checkpoint, Epoch, Training, train
+from wsl_bench.versions import versions
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -150,7 +150,7 @@ class _Workshop:
         torch.manual_seed(self._job.start_seed)
         net = self._network().build(self._task)
         net.load_state_dict(checkpoint.state)
-        return net.to(self._job.device, memory_format=memory_format(self._job.device))
+        return to_device(net, self._job.device)
 
     def _network(self) -> Network:
         assert self._job.trained_by is not None
@@ -166,8 +166,8 @@ class _Workshop:
         means = {}
         for label in (0, 1):
             chosen = torch.nonzero(inputs.labels == label).squeeze(1)
-            total = sum(inputs.images(part).sum(0) for part in chosen.split(256))
-            means[label] = cast(torch.Tensor, total) / len(chosen)
+            parts = [inputs.images(part).sum(0) for part in torch.split(chosen, 256)]
+            means[label] = torch.stack(parts).sum(0) / len(chosen)
         truth = self._mean_truth() if prior.uses_validation_truth else None
         return PriorData(means, truth)
 
@@ -191,9 +191,7 @@ class _Workshop:
         point: OperatingPoint,
     ) -> dict[str, npt.NDArray[np.generic]]:
         """Score maps of a fixed, hash-chosen sample of the test images: the same for all methods."""
-        by_hash = sorted(
-            range(len(weak)), key=lambda i: hashlib.sha256(weak.image_ids[i].encode()).digest()
-        )
+        by_hash = sorted(range(len(weak)), key=lambda i: hashlib.sha256(weak.image_ids[i].encode()).digest())
         chosen = sorted(by_hash[: self._job.rules.display_images])
         maps: dict[str, npt.NDArray[np.generic]] = {
             "image_ids": np.array([weak.image_ids[i] for i in chosen]),
@@ -202,7 +200,7 @@ class _Workshop:
         if isinstance(method, TrainedMethod):
             parts: dict[str, list[torch.Tensor]] = {}
             with torch.no_grad():
-                for batch in torch.tensor(chosen).split(MAP_BATCH):
+                for batch in torch.split(torch.tensor(chosen), MAP_BATCH):
                     for name, values in method.extra_maps(net, inputs.images(batch)).items():
                         parts.setdefault(name, []).append(values.float().cpu())
             maps |= {name: torch.cat(values).numpy().astype(np.float16) for name, values in parts.items()}

@@ -105,7 +105,7 @@ def mean_iou_curve(scaled: Maps, val: ValidationSplit) -> npt.NDArray[np.float64
         histograms = pixel.pixel_histograms(to_truth_resolution(scaled[i], frame), mask)
         tp, fp = pixel.curves_from_histograms(*histograms)
         curves.append(pixel.iou(tp, fp, int(mask.sum())))
-    return np.mean(curves, axis=0)
+    return np.asarray(np.mean(curves, axis=0), np.float64)
 
 
 def freeze(epoch: int, fit: Fit | None, fallback: Scaling, scores: RawScores, val: ValidationSplit) -> OperatingPoint:

@@ -33,9 +33,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.checkpoint not in get_args(CheckpointRule):
-            raise UsageError(
-                f"--checkpoint {self.checkpoint}: expected one of {', '.join(get_args(CheckpointRule))}."
-            )
+            raise UsageError(f"--checkpoint {self.checkpoint}: expected one of {', '.join(get_args(CheckpointRule))}.")
 
     def uses_localization(self) -> bool:
         """Whether validation ground truth takes part in the choice of the checkpoint."""

@@ -50,7 +50,7 @@ class Scaling:
         positive = np.maximum(raw, 0)
         if self.kind == "image":
             peak = positive.max(axis=(1, 2), keepdims=True)
-            return positive / np.where(peak > 0, peak, 1)
+            return np.asarray(positive / np.where(peak > 0, peak, 1), np.float32)
         return np.minimum(positive / np.float32(self.factor), 1)
 
 
@@ -76,9 +76,7 @@ def score(method: Method, net: nn.Module, inputs: Inputs, image_ids: Sequence[st
         probability, batch_maps = _call(method, net, images)
         maps.append(_checked_maps(method, batch_maps, image_ids[start : start + MAP_BATCH]))
         if probability is not None:
-            probabilities.append(
-                _checked_probability(probability, image_ids[start : start + MAP_BATCH])
-            )
+            probabilities.append(_checked_probability(probability, image_ids[start : start + MAP_BATCH]))
     return RawScores(np.concatenate(maps), np.concatenate(probabilities) if probabilities else None)
 
 

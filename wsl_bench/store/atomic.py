@@ -46,7 +46,7 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> s
         if array.dtype.hasobject:
             raise TypeError(f"{path}: array {name!r} holds Python objects")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     return atomic_write(path, buffer.getvalue())
 
 

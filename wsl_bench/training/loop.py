@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from wsl_bench.errors import MethodError
 from wsl_bench.method import Batch, Network, Task
 from wsl_bench.metrics.classification import auc, best_decision_threshold, cross_entropy
-from wsl_bench.training.device import autocast, memory_format
+from wsl_bench.training.device import MEMORY_FORMAT, autocast, to_device
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.recipe import ResolvedRecipe
 
@@ -79,7 +80,7 @@ def train(
         MethodError: the loss is not finite.
     """
     torch.manual_seed(start_seed)
-    net = network.build(task).to(device, memory_format=memory_format(device))
+    net = to_device(network.build(task), device)
     kept: list[Checkpoint] = []
     history: list[Epoch] = []
     if recipe.epochs == 0:
@@ -102,7 +103,7 @@ def train(
     return Training(tuple(kept), tuple(history))
 
 
-def probabilities(network: Network, net: nn.Module, inputs: Inputs) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def probabilities(network: Network, net: nn.Module, inputs: Inputs) -> npt.NDArray[np.float64]:
     """(N,) probability of the positive class, in evaluation mode and single precision."""
     net.eval()
     parts = []
@@ -110,7 +111,8 @@ def probabilities(network: Network, net: nn.Module, inputs: Inputs) -> np.ndarra
         for start in range(0, len(inputs), EVAL_BATCH):
             images = inputs.images(slice(start, start + EVAL_BATCH))
             parts.append(network.probability(net, images).double().cpu())
-    return torch.cat(parts).numpy()
+    joined: npt.NDArray[np.float64] = torch.cat(parts).numpy()
+    return joined
 
 
 def _one_epoch(
@@ -136,7 +138,7 @@ def _one_epoch(
         if recipe.flip:
             turned = flips[chosen].to(device)[:, None, None, None]
             images = torch.where(turned, images.flip(-1), images)
-        images = images.contiguous(memory_format=memory_format(device.type))
+        images = images.contiguous(memory_format=MEMORY_FORMAT)
         batch = Batch(images, inputs.labels[chosen.to(device)])
         with autocast(device.type, recipe.precision):
             loss = network.loss(net, batch, (number - 1 + step / steps) / recipe.epochs)

@@ -16,6 +16,6 @@ def compiled(function: F) -> F:
     A cached kernel does not notice changes in other files: kernels call only kernels of their own file.
     """
     try:
-        return cast("F", numba.njit(cache=True)(function))
+        return cast("F", numba.njit(cache=True, error_model="numpy")(function))
     except RuntimeError:  # nowhere to write a cache: each process compiles for itself
-        return cast("F", numba.njit(function))
+        return cast("F", numba.njit(error_model="numpy")(function))

@@ -26,15 +26,21 @@ def _step(x: float) -> float:
 
 @compiled
 def _rise(x: float) -> float:
-    """0 up to 0, then saturating to 1: the depth of a rounded body behind its edge."""
-    return 1.0 - math.exp(-x) if x > 0.0 else 0.0
+    """0 up to 0, then saturating to 1 like 1 - exp(-x): the depth of a rounded body behind its edge."""
+    return 1.0 - 1.0 / (1.0 + x * (1.0 + x * (0.5 + x / 6.0))) if x > 0.0 else 0.0
 
 
 @compiled
-def _ellipse(x: float, y: float, rx: float, ry: float, angle: float) -> float:
-    """Radius in units of the ellipse: 1 on its edge."""
-    c, s = math.cos(angle), math.sin(angle)
-    return math.sqrt(((c * x + s * y) / rx) ** 2 + ((c * y - s * x) / ry) ** 2)
+def _ellipse(x: float, y: float, rx: float, ry: float, slant: float) -> float:
+    """Radius in units of the ellipse (1 on its edge); `slant` is the tangent of its rotation."""
+    u, v = (x + slant * y) / rx, (y - slant * x) / ry
+    return math.sqrt((u * u + v * v) / (1.0 + slant * slant))
+
+
+@compiled
+def _shade(radius: float, edge: float) -> float:
+    """1 inside, 0 from the edge of an ellipse on; `edge` is the half width of the transition."""
+    return _step((1.0 - edge - radius) / edge)
 
 
 @compiled
@@ -47,8 +53,8 @@ def lateral_border(t: Thorax, side: float, y: float) -> float:
         return 0.0
     if y >= t.lung_widest:
         return widest - 0.10 * (y - t.lung_widest)
-    up = (t.lung_widest - y) / (t.lung_widest - top)
-    return widest * (1.0 - up**t.apex_power) ** (1.0 / 2.2)
+    up = ((t.lung_widest - y) / (t.lung_widest - top)) ** 2
+    return widest * math.sqrt(1.0 - up * (1.0 + t.apex * (up - 1.0)))
 
 
 @compiled
@@ -64,34 +70,45 @@ def lung_depth(t: Thorax, x: float, y: float) -> float:
     """Share of the full lung depth at a point of the patient frame, 0 outside the lungs."""
     side = -1.0 if x < 0.0 else 1.0
     distance = abs(x)
-    lateral = _rise((lateral_border(t, side, y) - distance) / 0.022)
-    medial = _rise((distance - t.medial) / 0.018)
+    if distance < t.medial or distance > 0.42:
+        return 0.0
     base = _rise((diaphragm(t, side, distance) - y) / 0.014)
-    return lateral * medial * base
+    if base == 0.0:
+        return 0.0
+    lateral = _rise((lateral_border(t, side, y) - distance) / 0.022)
+    return base * lateral * _rise((distance - t.medial) / 0.018)
 
 
 @compiled
 def heart_cover(t: Thorax, x: float, y: float) -> float:
-    """Share of the lung that heart, great vessels and mediastinum cover."""
-    shift = 0.015 * t.yaw
-    heart = _step((1.0 - _ellipse(x - t.heart_x - shift, y - t.heart_y, t.heart_rx, t.heart_ry, t.heart_tilt)) / 0.10)
-    atrium = _step((1.0 - _ellipse(x + 0.045 - shift, y - t.heart_y - 0.01, 0.055, 0.12, 0.0)) / 0.2)
-    knob = _step((1.0 - _ellipse(x - 0.045 - shift, y + 0.11, t.aorta, t.aorta * 1.1, 0.0)) / 0.3)
-    column = _step((t.mediastinum + 0.02 * _step((-0.28 - y) / 0.1) - abs(x - 0.6 * shift)) / 0.012)
-    hilum = 0.45 * math.exp(-(((abs(x) - 0.075) / 0.028) ** 2) - ((y - 0.01) / 0.06) ** 2)
-    return max(t.heart_density * max(heart, atrium), 0.9 * knob, column, hilum)
+    """Share of the lung that heart, great vessels and hila hide."""
+    x -= 0.015 * t.yaw
+    if abs(x) > 0.30:
+        return 0.0
+    below = y - 0.5 * (t.base_left + t.base_right) + t.heart_lift
+    left = _ellipse(x - t.heart_x, below, t.heart_rx, t.heart_ry, t.heart_slant)
+    atrium = _ellipse(x + 0.035, below, 0.07, 0.14, 0.12)
+    knob = _ellipse(x - 0.04, y + 0.13, 1.2 * t.aorta, 1.35 * t.aorta, 0.0)
+    waist = t.mediastinum + 0.012 * math.cos(9.0 * y + 2.0 * t.rib_phase) + 0.03 * _step((y - 0.02) / 0.2)
+    free = 1.0 - _step((waist - abs(x + 0.006)) / 0.014)
+    free *= (1.0 - t.heart_density * _shade(left, 0.07)) * (1.0 - 0.9 * _shade(atrium, 0.1))
+    free *= 1.0 - 0.9 * _shade(knob, 0.15)
+    hilum_x, hilum_y = (abs(x) - 0.075) / 0.03, (y - 0.01) / 0.065
+    return 1.0 - free * (1.0 - 0.5 * math.exp(-hilum_x * hilum_x - hilum_y * hilum_y))
 
 
 @compiled
 def _body(t: Thorax, x: float, y: float) -> float:
-    """1 inside the patient's outline, 0 in air."""
+    """Share of the full thickness of the patient: 0 in air, falling towards the outline."""
     distance = abs(x)
-    trunk = t.trunk + 0.03 * math.cos(5.0 * y)
-    inside = _rise((trunk - distance) / 0.03)
-    if distance > t.neck:
-        over = distance - t.neck
-        line = t.shoulder + t.shoulder_slope * over * over + 0.10 * over
-        inside *= _rise((y - line) / 0.03)
+    flank = t.trunk + 0.02 - 0.2 * y * y + t.arms * _step((-0.13 - y) / 0.14)
+    inside = 0.6 * _rise((flank - distance) / 0.02) + 0.4 * _rise((flank - distance) / 0.12)
+    over = distance - t.neck
+    if over > 0.0:
+        line = t.shoulder + t.shoulder_slope * over * over + 0.10 * over - 0.3 * (1.0 - _rise(over / 0.03))
+        inside *= 0.6 * _rise((y - line) / 0.02) + 0.4 * _rise((y - line) / 0.10)
+    else:
+        inside *= 0.6 + 0.4 * _rise((y + 0.62) / 0.12)
     return inside
 
 
@@ -113,20 +130,55 @@ def _ribs(t: Thorax, x: float, y: float) -> float:
 
 
 @compiled
-def _overlay(t: Thorax, x: float, y: float) -> float:
-    """Breasts and shoulder blades: smooth normal shadows over the lungs."""
-    left = x < 0.0
-    distance, total = abs(x), 0.0
-    breast = t.breast_left if left else t.breast_right
-    if breast > 0.0:
-        radius = _ellipse(distance - 0.23, y - t.breast_y, t.breast_rx, t.breast_ry, 0.0)
-        edge = 0.10 if y > t.breast_y else 0.6  # sharp below, fading above
-        total += breast * _step((1.0 - radius) / edge)
-    blade = t.scapula_left if left else t.scapula_right
-    if blade > 0.0:
-        border = t.scapula_x + 0.25 * abs(y + 0.12) * (1.0 if y < -0.12 else 0.35)
-        total += blade * _step((distance - border) / 0.012) * _step((0.08 - y) / 0.06) * _step((y + 0.36) / 0.04)
-    return total
+def _breast(t: Thorax, x: float, y: float) -> float:
+    density = t.breast_left if x < 0.0 else t.breast_right
+    if density <= 0.0:
+        return 0.0
+    radius = _ellipse(abs(x) - 0.23, y - t.breast_y, t.breast_rx, t.breast_ry, 0.0)
+    return density * _shade(radius, 0.05 if y > t.breast_y else 0.3)  # sharp below, fading above
+
+
+@compiled
+def _shoulder_blade(t: Thorax, x: float, y: float) -> float:
+    density = t.scapula_left if x < 0.0 else t.scapula_right
+    if density <= 0.0:
+        return 0.0
+    border = t.scapula_x + 0.25 * abs(y + 0.12) * (1.0 if y < -0.12 else 0.35)
+    return density * _step((abs(x) - border) / 0.012) * _step((0.08 - y) / 0.06) * _step((y + 0.36) / 0.04)
+
+
+@compiled
+def _midline(t: Thorax, x: float, y: float, chest: float) -> float:
+    """Spine and trachea."""
+    if abs(x) > 0.05:
+        return 0.0
+    vertebra = 0.8 + 0.2 * math.cos(2.0 * math.pi * y / 0.055)
+    spine = t.spine * (0.6 + 0.4 * chest) * vertebra * _step((0.035 - abs(x)) / 0.010)
+    return spine - t.trachea * _step((0.018 - abs(x - 0.004)) / 0.008) * _step((-0.12 - y) / 0.05)
+
+
+@compiled
+def _stomach_air(t: Thorax, x: float, y: float) -> float:
+    dx, dy = x - t.gastric_x, y - t.base_right - 0.065
+    radius = _ellipse(dx, dy, 0.07, 0.036, 0.2)
+    if t.gastric <= 0.0 or radius > 1.4:
+        return 0.0
+    wavy = 1.0 + 0.1 * math.cos(3.0 * math.atan2(dy, dx) + 6.0 * t.rib_phase)
+    return t.gastric * _shade(radius / wavy, 0.2)
+
+
+@compiled
+def _tissue(t: Thorax, x: float, y: float, cover: float, depth: float) -> float:
+    """Attenuation of the full-thickness patient at one point of the patient frame."""
+    air = (t.air_left if x < 0.0 else t.air_right) * (1.0 + t.air_slope * y)
+    air *= 1.0 + 0.12 * t.yaw * (1.0 if x > 0.0 else -1.0)
+    chest = _step((y + 0.34) / 0.12)
+    below = _step((y - diaphragm(t, -1.0 if x < 0.0 else 1.0, abs(x))) / 0.02)
+    value = t.soft - air * depth * (1.0 - cover) + max(0.15 * cover * chest, t.abdomen * below)
+    value += (0.3 + 0.7 * depth) * (1.0 - 0.6 * cover) * _step((y + 0.40) / 0.06) * _ribs(t, x, y)
+    value += _midline(t, x, y, chest) - below * _stomach_air(t, x, y)
+    value += (1.0 - 0.7 * below) * _breast(t, x, y) + _shoulder_blade(t, x, y)
+    return value + t.gradient_x * x + t.gradient_y * y
 
 
 @compiled
@@ -140,46 +192,7 @@ def paint_thorax(t: Thorax, density: FloatArray, lung: FloatArray) -> None:
             u = (column + 0.5) / size - 0.5 - t.shift_x
             x, y = c * u + s * v, c * v - s * u
             body = _body(t, x, y)
-            if body == 0.0:
-                continue
-            cover = heart_cover(t, x, y)
-            depth = lung_depth(t, x, y)
-            open_lung = depth * (1.0 - cover)
-            air = (t.air_left if x < 0.0 else t.air_right) * (1.0 + t.air_slope * y)
-            air *= 1.0 + 0.12 * t.yaw * (1.0 if x > 0.0 else -1.0)
-            value = t.soft - air * open_lung + 0.16 * cover * _step((y + 0.45) / 0.1)
-            value += (0.35 + 0.65 * depth) * _ribs(t, x, y) * _step((y + 0.45) / 0.08) * (1.0 - 0.6 * cover)
-            value += t.abdomen * _step((y - diaphragm(t, -1.0 if x < 0.0 else 1.0, abs(x))) / 0.02)
-            value += t.spine * _step((0.035 - abs(x)) / 0.008) * (0.8 + 0.2 * math.cos(2.0 * math.pi * y / 0.055))
-            value -= t.trachea * _step((0.018 - abs(x - 0.004)) / 0.006) * _step((-0.12 - y) / 0.04)
-            if t.gastric > 0.0:
-                bubble = _ellipse(x - 0.17, y - t.base_right - 0.07, 0.07, 0.035, -0.2)
-                value -= t.gastric * _step((1.0 - bubble) / 0.25)
-            value += _overlay(t, x, y) + t.gradient_x * x + t.gradient_y * y
-            density[row, column] = body * value
-            lung[row, column] = open_lung
-
-
-@compiled
-def _lattice_noise(lattice: FloatArray, x: float, y: float) -> float:
-    """Random lattice (n, n) interpolated smoothly; it repeats after n cells."""
-    n = lattice.shape[0]
-    i, j = math.floor(y), math.floor(x)
-    fy, fx = y - i, x - j
-    fy, fx = fy * fy * (3.0 - 2.0 * fy), fx * fx * (3.0 - 2.0 * fx)
-    i0, j0 = int(i) % n, int(j) % n
-    i1, j1 = (i0 + 1) % n, (j0 + 1) % n
-    top = lattice[i0, j0] + fx * (lattice[i0, j1] - lattice[i0, j0])
-    bottom = lattice[i1, j0] + fx * (lattice[i1, j1] - lattice[i1, j0])
-    return float(top + fy * (bottom - top))
-
-
-@compiled
-def add_texture(field: FloatArray, weight: FloatArray, lattice: FloatArray, cell: float, strength: float) -> None:
-    """Add lattice noise of the given cell size, weighted pixel by pixel."""
-    size = field.shape[0]
-    for row in range(size):
-        for column in range(size):
-            if weight[row, column] > 0.0:
-                noise = _lattice_noise(lattice, (column + 0.5) / (size * cell), (row + 0.5) / (size * cell))
-                field[row, column] += strength * weight[row, column] * noise
+            if body > 0.0:
+                cover, depth = heart_cover(t, x, y), lung_depth(t, x, y)
+                density[row, column] = body * _tissue(t, x, y, cover, depth)
+                lung[row, column] = depth * (1.0 - cover)

@@ -28,7 +28,7 @@ class Thorax(NamedTuple):
     lung_widest: float  # y at which the lungs are widest
     lateral_left: float  # largest distance of the lung's border from the midline
     lateral_right: float
-    apex_power: float  # roundness of the apex
+    apex: float  # how boxy the top of the lungs is
     medial: float
     base_left: float  # y of the top of the diaphragm
     base_right: float
@@ -38,10 +38,10 @@ class Thorax(NamedTuple):
     air_right: float
     air_slope: float  # lungs brighten (or darken) towards the base
     heart_x: float
-    heart_y: float
+    heart_lift: float  # height of its centre above the diaphragm
     heart_rx: float
     heart_ry: float
-    heart_tilt: float
+    heart_slant: float  # tangent of the rotation of its long axis
     heart_density: float
     aorta: float  # radius of the knob
     mediastinum: float  # half width of the upper mediastinum
@@ -57,6 +57,7 @@ class Thorax(NamedTuple):
     shoulder: float
     shoulder_slope: float
     trunk: float
+    arms: float  # how much wider the outline is at the shoulders
     soft: float
     abdomen: float
     gradient_x: float  # heel effect and turned patients
@@ -69,30 +70,30 @@ class Thorax(NamedTuple):
     scapula_left: float
     scapula_right: float
     scapula_x: float
-    gastric: float  # air in the stomach
-    bowel: float  # texture of the abdomen
+    gastric: float  # air in the stomach; below 0: none
+    gastric_x: float
 
 
 _RANGES: dict[str, tuple[float, float]] = {
     "tilt": (-0.07, 0.07), "zoom": (0.92, 1.14), "shift_x": (-0.04, 0.04), "shift_y": (-0.03, 0.05),
     "yaw": (-1.0, 1.0),
     "lung_top": (-0.41, -0.36), "lung_top_skew": (-0.015, 0.015), "lung_widest": (0.10, 0.20),
-    "lateral_left": (0.33, 0.385), "lateral_right": (0.33, 0.385), "apex_power": (2.0, 2.7),
+    "lateral_left": (0.33, 0.385), "lateral_right": (0.33, 0.385), "apex": (0.0, 0.45),
     "medial": (0.045, 0.06),
     "base_left": (0.17, 0.28), "base_right": (0.19, 0.30), "dome_left": (0.05, 0.13),
     "dome_right": (0.05, 0.13),
     "air_left": (0.36, 0.56), "air_right": (0.36, 0.56), "air_slope": (-0.25, 0.25),
-    "heart_x": (0.03, 0.06), "heart_y": (0.12, 0.18), "heart_rx": (0.12, 0.18), "heart_ry": (0.12, 0.155),
-    "heart_tilt": (0.2, 0.7), "heart_density": (0.72, 0.95), "aorta": (0.025, 0.045),
-    "mediastinum": (0.05, 0.075), "spine": (0.03, 0.10), "trachea": (0.06, 0.16),
+    "heart_x": (0.04, 0.075), "heart_lift": (0.05, 0.085), "heart_rx": (0.15, 0.20), "heart_ry": (0.11, 0.14),
+    "heart_slant": (0.35, 0.75), "heart_density": (0.75, 0.95), "aorta": (0.03, 0.05),
+    "mediastinum": (0.045, 0.07), "spine": (0.02, 0.08), "trachea": (0.06, 0.16),
     "rib_spacing": (0.072, 0.088), "rib_phase": (0.0, 1.0), "rib_slope": (0.7, 1.5),
     "rib_posterior": (0.04, 0.13), "rib_anterior": (0.02, 0.08), "rib_width": (0.26, 0.36),
-    "neck": (0.09, 0.13), "shoulder": (-0.50, -0.40), "shoulder_slope": (0.25, 0.7), "trunk": (0.42, 0.54),
+    "neck": (0.09, 0.13), "shoulder": (-0.50, -0.40), "shoulder_slope": (0.25, 0.7), "trunk": (0.42, 0.52), "arms": (0.0, 0.16),
     "soft": (0.62, 0.74), "abdomen": (0.10, 0.24), "gradient_x": (-0.10, 0.10), "gradient_y": (-0.10, 0.10),
     "breast_left": (-0.20, 0.16), "breast_right": (-0.20, 0.16), "breast_y": (0.08, 0.22),
     "breast_rx": (0.12, 0.20), "breast_ry": (0.12, 0.22),
     "scapula_left": (-0.06, 0.14), "scapula_right": (-0.06, 0.14), "scapula_x": (0.26, 0.36),
-    "gastric": (-0.2, 0.35), "bowel": (0.0, 0.12),
+    "gastric": (-0.3, 0.3), "gastric_x": (0.12, 0.24),
 }  # fmt: skip
 _LOW = np.array([_RANGES[name][0] for name in Thorax._fields])
 _SPAN = np.array([_RANGES[name][1] - _RANGES[name][0] for name in Thorax._fields])
@@ -103,45 +104,47 @@ def draw_thorax(rng: np.random.Generator) -> Thorax:
     return Thorax(*(_LOW + _SPAN * rng.random(_LOW.size)).tolist())
 
 
-# A stroke is a straight piece of vessel, bone or tube: x0, y0, x1, y1, half width, density.
-STROKE = 6
-
-
-def draw_vessels(rng: np.random.Generator, thorax: Thorax) -> FloatArray:
-    """Branching lung vessels and hila as strokes (n, 6) in the patient frame."""
+def draw_vessels(rng: np.random.Generator) -> FloatArray:
+    """Branching lung vessels as strokes (n, 6): x0, y0, x1, y1, half width, density, in the patient frame."""
     trunks, pieces = 8, 4
     side = np.repeat([-1.0, 1.0], trunks)
     slot = np.tile((np.arange(trunks) + 0.5) / trunks, 2)
-    heading = np.pi * (slot - 0.5) * 1.05 + rng.normal(0.0, 0.10, slot.size)  # 0 points away from the midline
-    length = rng.uniform(0.16, 0.30, slot.size) * (1.0 + 0.35 * np.abs(np.sin(heading)))
-    strength = rng.uniform(0.03, 0.13)
-    start = np.stack([0.075 * side, np.where(side < 0, 0.0, -0.02) + rng.normal(0, 0.015, slot.size)], 1)
-    thick, strokes = np.full(slot.size, 0.009), []
-    for _ in range(pieces):
-        heading = heading + rng.normal(0.0, 0.16, heading.size)
-        step = length[:, None] / pieces * np.stack([side * np.cos(heading), np.sin(heading)], 1)
-        strokes.append(_strokes(start, start + step, thick, strength * (0.35 + 60.0 * thick)))
-        fork = heading + rng.choice([-0.6, 0.6], heading.size)
-        twig = 0.8 * length[:, None] / pieces * np.stack([side * np.cos(fork), np.sin(fork)], 1)
-        tip = start + step
-        strokes.append(_strokes(tip, tip + twig, 0.6 * thick, strength * (0.3 + 50.0 * thick)))
-        start, thick = tip, thick * 0.78
-    del thorax
-    return np.concatenate(strokes)
+    first = np.pi * 1.05 * (slot - 0.5)  # 0 points away from the midline
+    turns = rng.normal(0.0, 0.16, (pieces, slot.size))
+    heading = first + np.cumsum(turns, axis=0)
+    length = rng.uniform(0.04, 0.075, slot.size) * (1.0 + 0.35 * np.abs(np.sin(first)))
+    thick = np.broadcast_to(0.009 * 0.78 ** np.arange(pieces)[:, None], heading.shape)
+    root = np.stack([0.075 * side, 0.01 * side + rng.normal(0.0, 0.015, slot.size) - 0.01], axis=-1)
+
+    def steps(angle: FloatArray) -> FloatArray:
+        return np.stack([side * np.cos(angle), np.sin(angle)], axis=-1) * length[:, None]
+
+    tips = root + np.cumsum(steps(heading), axis=0)
+    twigs = tips + 0.8 * steps(heading + rng.choice([-0.6, 0.6], heading.shape))
+    strength = rng.uniform(0.03, 0.10)
+    return np.concatenate(
+        [
+            _strokes(tips - steps(heading), tips, thick, strength * (0.35 + 60.0 * thick)),
+            _strokes(tips, twigs, 0.6 * thick, strength * (0.30 + 50.0 * thick)),
+        ]
+    )
 
 
-def draw_clavicles(rng: np.random.Generator, thorax: Thorax) -> FloatArray:
-    """The two collar bones as strokes (n, 6) in the patient frame."""
-    density, y0 = rng.uniform(0.06, 0.16), thorax.lung_top + rng.uniform(0.05, 0.10)
-    rise = rng.uniform(-0.02, 0.07)
-    strokes = []
-    for side in (-1.0, 1.0):
-        x = side * np.array([0.04, 0.13, 0.24, 0.36]) + 0.012 * thorax.yaw
-        y = y0 - rise * np.array([0.0, 0.25, 0.9, 1.1]) + rng.normal(0.0, 0.004, 4)
-        points = np.stack([x, y], 1)
-        strokes.append(_strokes(points[:-1], points[1:], np.full(3, 0.015), np.full(3, density)))
-    return np.concatenate(strokes)
+def draw_bones(rng: np.random.Generator, thorax: Thorax) -> FloatArray:
+    """Collar bones and upper arms as strokes (n, 6) in the patient frame."""
+    density, y0 = rng.uniform(0.05, 0.13), thorax.lung_top + rng.uniform(0.06, 0.12)
+    rise, droop = rng.uniform(0.02, 0.09), rng.uniform(-0.01, 0.05)
+    x = np.array([0.035, 0.10, 0.18, 0.27, 0.37])
+    y = y0 - rise * np.array([0.0, 0.1, 0.6, 1.0, 0.95]) + rng.normal(0.0, 0.004, 5)
+    collar = np.stack([x, y], axis=1)
+    arm = np.array([[0.43, y0 + droop], [0.46, y0 + droop + 0.06], [0.48, y0 + droop + 0.30]])
+    starts, ends = np.concatenate([collar[:-1], arm[:-1]]), np.concatenate([collar[1:], arm[1:]])
+    width = np.array([0.017, 0.013, 0.011, 0.013, 0.045, 0.026])
+    share = np.array([1.0, 0.9, 0.85, 0.7, 0.8, 0.8])
+    right = _strokes(starts, ends, width, density * share)
+    return np.concatenate([right, right * np.array([-1.0, 1.0, -1.0, 1.0, 1.0, 1.0])])
 
 
 def _strokes(start: FloatArray, end: FloatArray, width: FloatArray, density: FloatArray) -> FloatArray:
-    return np.concatenate([start, end, width[:, None], density[:, None]], axis=1)
+    points = np.concatenate([start, end], axis=-1).reshape(-1, 4)
+    return np.column_stack([points, np.ravel(width), np.ravel(density)])

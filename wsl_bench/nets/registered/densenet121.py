@@ -29,9 +29,7 @@ class DenseNet121(Network):
 
     def build(self, task: Task) -> nn.Module:
         """densenet121 with `task.channels` inputs and two classes."""
-        net: nn.Module = timm.create_model(
-            "densenet121", pretrained=False, in_chans=task.channels, num_classes=2
-        )
+        net: nn.Module = timm.create_model("densenet121", pretrained=False, in_chans=task.channels, num_classes=2)
         if self.weights is not None:
             load_weights(net, self.weights)
         return net

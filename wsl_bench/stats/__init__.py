@@ -1,0 +1,1 @@
+"""Statistics of a leaderboard: arrays in, arrays out, explicit generators, no torch."""
