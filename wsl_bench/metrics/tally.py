@@ -151,11 +151,18 @@ def _rows_of(
 
 
 def _steps(hits: NDArray[np.uint32]) -> NDArray[np.signedinteger[Any]]:
-    """Hits (19, 1001) as differences from each threshold to the next, in the smallest type that holds
-    them."""
+    """Hits (19, 1001) as differences from threshold to threshold, in the smallest type that holds them."""
     steps = -np.diff(hits.astype(np.int64), axis=-1, append=0)
     smallest = np.min_scalar_type(-1 - int(np.abs(steps).max()))
     return steps.astype(smallest)
+
+
+def _refuse_contradiction(located: bool, n_truth_pixels: int, n_boxes: int) -> None:
+    if located != (n_truth_pixels > 0) or (n_boxes and not located):
+        wanted = "some, as it is located" if located else "none, as it is not located"
+        raise ValueError(
+            f"ground truth: expected {wanted}; found {n_truth_pixels} pixels and {n_boxes} boxes"
+        )
 
 
 class TallyBuilder:
@@ -197,10 +204,7 @@ class TallyBuilder:
         if label not in (0, 1):
             raise ValueError(f"label: expected 0 or 1, found {label!r}")
         truth = np.zeros(scores.shape, dtype=np.bool_) if truth_mask is None else truth_mask
-        if located != bool(truth.any()) or (len(boxes) and not located):
-            wanted = "some, as it is located" if located else "none, as it is not located"
-            found = f"{np.count_nonzero(truth)} pixels and {len(boxes)} boxes"
-            raise ValueError(f"ground truth: expected {wanted}; found {found}")
+        _refuse_contradiction(located, np.count_nonzero(truth), len(boxes))
         inside, outside = pixel_histograms(scores, truth)
         curves, soft = box_curves(scores, boxes), soft_counts(scores, truth)
         index, n_boxes = len(self._ids), len(boxes)
