@@ -11,7 +11,7 @@ from typing import Any
 
 from wsl_bench.errors import UsageError
 from wsl_bench.executors.local import run_jobs
-from wsl_bench.leaderboard.build import write_leaderboard
+from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
 from wsl_bench.plan import Plan, make_plan
 from wsl_bench.protocol.job import Job
 from wsl_bench.spec import RunSpec
@@ -99,15 +99,16 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     return Todo(tuple(jobs), len(done & planned), failed, tuple(notes))
 
 
-def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]) -> list[Failure]:
-    """Run what is left, then write the leaderboard. Returns every failure the folder holds."""
+def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]) -> Leaderboard:
+    """Run what is left, then write the leaderboard, with what there is even when interrupted."""
     # The longest jobs first, so that no worker sits idle at the end beside one long training.
     jobs = sorted(todo.jobs, key=lambda job: -job.cost)
     try:
         run_jobs(jobs, n_workers, on_event)
-    finally:
+    except BaseException:
         write_leaderboard(out)
-    return read_records(out)[1]
+        raise
+    return write_leaderboard(out)
 
 
 def _superseded(plan: Plan, records: list[Record]) -> list[str]:

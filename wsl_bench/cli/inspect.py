@@ -66,7 +66,8 @@ def _list(kind: Kind) -> None:
     for entry in registry.available.values():
         groups = [",".join(entry.groups)] if kind == "method" else []
         table.add_row(entry.name, *groups, escape(entry.summary))
-    console.print(table)
+    # Piped into another program, a line stays a line.
+    console.print(table, width=None if console.is_terminal else 200)
     for broken in registry.unavailable:
         errors.print(f"[yellow]unavailable:[/] {broken.name} ({broken.file}): {escape(broken.reason)}", soft_wrap=True)
 

@@ -19,7 +19,7 @@ def leaderboard(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Make a run's leaderboard again from its records."""
-    from wsl_bench.leaderboard.build import render
+    from wsl_bench.leaderboard.build import build_leaderboard, render
     from wsl_bench.leaderboard.terminal import print_leaderboard
     from wsl_bench.store.atomic import atomic_write
 
@@ -30,7 +30,7 @@ def leaderboard(
     if format == "table":
         if output is not None:
             raise UsageError("--format table goes to the terminal; use csv or markdown with --output.")
-        print_leaderboard(run, console)
+        print_leaderboard(build_leaderboard(run), console)
         return
     text = render(run, format)
     if output is None:

@@ -17,11 +17,11 @@ from wsl_bench.errors import UsageError
 def run(
     methods: Annotated[
         str | None,
-        typer.Option(help="Names, groups (paper, sanity), `all`, NAME[param=value|value]. Default: paper."),
+        typer.Option(help="Names, groups (paper, sanity), `all`, NAME\\[param=value|value]. Default: paper."),
     ] = None,
     datasets: Annotated[
         str | None,
-        typer.Option(help="Names, NAME[param=value] or directories with labels.csv. Default: phantom."),
+        typer.Option(help="Names, NAME\\[param=value] or directories with labels.csv. Default: phantom."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,7,11). Default: 3.")] = None,
     thresholds: Annotated[
@@ -135,14 +135,15 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
         errors.print(f"[yellow]{note}[/]", soft_wrap=True)
     n_workers = jobs or _default_jobs(plan)
     with Running(console, todo, n_workers) as running:
-        failures = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
-    print_leaderboard(folder, console)
-    for failure in failures:
+        board = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
+    print_leaderboard(board, console)
+    console.print(f"\nWritten to {folder}: leaderboard.csv, leaderboard.md, cells.csv, figures/", soft_wrap=True)
+    for failure in board.failures:
         c = failure.content
         errors.print(f"[red]failed:[/] {c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}", soft_wrap=True)
-    if failures:
+    if board.failures:
         errors.print("Other cells were not touched by this. --retry-failed tries these again.")
-    return 1 if failures else 0
+    return 1 if board.failures else 0
 
 
 def _default_jobs(plan: Any) -> int:

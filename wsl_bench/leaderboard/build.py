@@ -29,12 +29,14 @@ class Leaderboard:
         cells: cells.csv.
         measured: the data behind each row that has any, for figures.
         notes: the footer, one sentence each.
+        failures: cells that did not finish.
     """
 
     rows: list[Values]
     cells: list[Values]
     measured: list[tuple[Values, Row]]
     notes: list[str]
+    failures: list[Failure]
 
 
 def build_leaderboard(root: Path) -> Leaderboard:
@@ -66,7 +68,7 @@ def build_leaderboard(root: Path) -> Leaderboard:
     rows += [_failed_row(columns, name, rule) for name in sorted(failed.keys() - groups.keys())
              for rule in run["thresholds"]]  # fmt: skip
     cells = [line for _, row in measured for line in cell_rows(row)]
-    return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt))
+    return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt), failures)
 
 
 def write_leaderboard(root: Path) -> Leaderboard:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wsl_bench.leaderboard.build import Leaderboard, build_leaderboard
+from wsl_bench.leaderboard.build import Leaderboard
 from wsl_bench.leaderboard.export import rank_text, status_text
 from wsl_bench.leaderboard.rows import Values
 
 
-def print_leaderboard(root: Path, console: Console) -> None:
-    """Print a run's tables, then where its files lie."""
-    board = build_leaderboard(root)
+def print_leaderboard(board: Leaderboard, console: Console) -> None:
+    """Print the tables of a run and their notes."""
     for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in board.rows):
         console.print(_table(board, dataset, rule))
     for note in board.notes:
         console.print(f"[dim]{escape(note)}[/]")
-    console.print(
-        f"\n{escape(str(root / 'leaderboard.csv'))}, leaderboard.md, cells.csv, figures/density_*.png", soft_wrap=True
-    )
 
 
 def _table(board: Leaderboard, dataset: str, rule: str) -> Table:
@@ -45,16 +39,16 @@ def _table(board: Leaderboard, dataset: str, rule: str) -> Table:
 
 def _cells(row: Values, ranked: bool) -> list[str]:
     name = row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
-    iou = _short(row["iou"])
+    iou = _short(row["iou"], 3)
     if row["iou_low"] is not None:
-        iou += f" ({_short(row['iou_low'])}-{_short(row['iou_high'])})"
+        iou += f" ({_short(row['iou_low'], 3)}-{_short(row['iou_high'], 3)})"
     others = [_short(row[m]) for m in ("iop", "fpr", "fnr", "pxap", "auc", "accuracy")]
     return [escape(name), *([rank_text(row)] if ranked else []), iou, *others, status_text(row)]
 
 
-def _short(value: float | None) -> str:
+def _short(value: float | None, digits: int = 2) -> str:
     """.51; 1.0 for one; empty where missing."""
     if value is None:
         return ""
-    text = f"{value:.2f}"
-    return text[1:] if text.startswith("0") else "1.0"
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0") else text[: digits + 1]

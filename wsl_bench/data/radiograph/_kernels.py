@@ -11,39 +11,39 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from wsl_bench.data.radiograph._jit import compiled
+from wsl_bench.data.radiograph._jit import compiled, inlined
 from wsl_bench.data.radiograph.anatomy import Thorax
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@compiled
+@inlined
 def _step(x: float) -> float:
     """0 below -1, 1 above 1, smooth between."""
     x = min(1.0, max(0.0, 0.5 * (x + 1.0)))
     return x * x * (3.0 - 2.0 * x)
 
 
-@compiled
+@inlined
 def _rise(x: float) -> float:
     """0 up to 0, then saturating to 1 like 1 - exp(-x): the depth of a rounded body behind its edge."""
     return 1.0 - 1.0 / (1.0 + x * (1.0 + x * (0.5 + x / 6.0))) if x > 0.0 else 0.0
 
 
-@compiled
+@inlined
 def _ellipse(x: float, y: float, rx: float, ry: float, slant: float) -> float:
     """Radius in units of the ellipse (1 on its edge); `slant` is the tangent of its rotation."""
     u, v = (x + slant * y) / rx, (y - slant * x) / ry
     return math.sqrt((u * u + v * v) / (1.0 + slant * slant))
 
 
-@compiled
+@inlined
 def _shade(radius: float, edge: float) -> float:
     """1 inside, 0 from the edge of an ellipse on; `edge` is the half width of the transition."""
     return _step((1.0 - edge - radius) / edge)
 
 
-@compiled
+@inlined
 def lateral_border(t: Thorax, side: float, y: float) -> float:
     """Distance of the lung's outer border from the midline at height y; 0 above the apex."""
     widest = t.lateral_left if side < 0.0 else t.lateral_right
@@ -57,7 +57,7 @@ def lateral_border(t: Thorax, side: float, y: float) -> float:
     return widest * math.sqrt(1.0 - up * (1.0 + t.apex * (up - 1.0)))
 
 
-@compiled
+@inlined
 def diaphragm(t: Thorax, side: float, x: float) -> float:
     """Height y of the diaphragm at distance x from the midline."""
     base = t.base_left if side < 0.0 else t.base_right
@@ -65,7 +65,7 @@ def diaphragm(t: Thorax, side: float, x: float) -> float:
     return base + fall * ((x - 0.16) / 0.19) ** 2
 
 
-@compiled
+@inlined
 def lung_depth(t: Thorax, x: float, y: float) -> float:
     """Share of the full lung depth at a point of the patient frame, 0 outside the lungs."""
     side = -1.0 if x < 0.0 else 1.0
@@ -79,7 +79,7 @@ def lung_depth(t: Thorax, x: float, y: float) -> float:
     return base * lateral * _rise((distance - t.medial) / 0.018)
 
 
-@compiled
+@inlined
 def heart_cover(t: Thorax, x: float, y: float) -> float:
     """Share of the lung that heart, great vessels and hila hide."""
     x -= 0.015 * t.yaw
@@ -97,7 +97,7 @@ def heart_cover(t: Thorax, x: float, y: float) -> float:
     return 1.0 - free * (1.0 - 0.5 * math.exp(-hilum_x * hilum_x - hilum_y * hilum_y))
 
 
-@compiled
+@inlined
 def _body(t: Thorax, x: float, y: float) -> float:
     """Share of the full thickness of the patient: 0 in air, falling towards the outline."""
     distance = abs(x)
@@ -112,14 +112,14 @@ def _body(t: Thorax, x: float, y: float) -> float:
     return inside
 
 
-@compiled
+@inlined
 def _rib(phase: float, width: float) -> float:
     """Cross-section of one rib: a plateau whose edges (cortical bone) are brighter."""
     centre = abs(phase - math.floor(phase) - 0.5)
     return _step((0.5 * width - centre) / 0.07) * (0.65 + 0.35 * min(1.0, (2.0 * centre / width) ** 2))
 
 
-@compiled
+@inlined
 def _ribs(t: Thorax, x: float, y: float) -> float:
     distance = abs(x)
     back = y - 0.9 * t.rib_slope * distance * distance + 0.10 * distance
@@ -129,7 +129,7 @@ def _ribs(t: Thorax, x: float, y: float) -> float:
     return posterior + anterior * _step((distance - 0.20) / 0.08)
 
 
-@compiled
+@inlined
 def _breast(t: Thorax, x: float, y: float) -> float:
     density = t.breast_left if x < 0.0 else t.breast_right
     if density <= 0.0:
@@ -138,7 +138,7 @@ def _breast(t: Thorax, x: float, y: float) -> float:
     return density * _shade(radius, 0.05 if y > t.breast_y else 0.3)  # sharp below, fading above
 
 
-@compiled
+@inlined
 def _shoulder_blade(t: Thorax, x: float, y: float) -> float:
     density = t.scapula_left if x < 0.0 else t.scapula_right
     if density <= 0.0:
@@ -147,7 +147,7 @@ def _shoulder_blade(t: Thorax, x: float, y: float) -> float:
     return density * _step((abs(x) - border) / 0.012) * _step((0.08 - y) / 0.06) * _step((y + 0.36) / 0.04)
 
 
-@compiled
+@inlined
 def _midline(t: Thorax, x: float, y: float, chest: float) -> float:
     """Spine and trachea."""
     if abs(x) > 0.05:
@@ -157,7 +157,7 @@ def _midline(t: Thorax, x: float, y: float, chest: float) -> float:
     return spine - t.trachea * _step((0.018 - abs(x - 0.004)) / 0.008) * _step((-0.12 - y) / 0.05)
 
 
-@compiled
+@inlined
 def _stomach_air(t: Thorax, x: float, y: float) -> float:
     dx, dy = x - t.gastric_x, y - t.base_right - 0.065
     radius = _ellipse(dx, dy, 0.07, 0.036, 0.2)
@@ -167,7 +167,7 @@ def _stomach_air(t: Thorax, x: float, y: float) -> float:
     return t.gastric * _shade(radius / wavy, 0.2)
 
 
-@compiled
+@inlined
 def _tissue(t: Thorax, x: float, y: float, cover: float, depth: float) -> float:
     """Attenuation of the full-thickness patient at one point of the patient frame."""
     air = (t.air_left if x < 0.0 else t.air_right) * (1.0 + t.air_slope * y)

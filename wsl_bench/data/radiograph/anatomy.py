@@ -116,16 +116,15 @@ def draw_vessels(rng: np.random.Generator) -> FloatArray:
     thick = np.broadcast_to(0.009 * 0.78 ** np.arange(pieces)[:, None], heading.shape)
     root = np.stack([0.075 * side, 0.01 * side + rng.normal(0.0, 0.015, slot.size) - 0.01], axis=-1)
 
-    def steps(angle: FloatArray) -> FloatArray:
-        return np.stack([side * np.cos(angle), np.sin(angle)], axis=-1) * length[:, None]
-
-    tips = root + np.cumsum(steps(heading), axis=0)
-    twigs = tips + 0.8 * steps(heading + rng.choice([-0.6, 0.6], heading.shape))
+    fork = heading + rng.choice([-0.6, 0.6], heading.shape)
+    angles = np.stack([heading, fork])
+    steps = np.stack([side * np.cos(angles), np.sin(angles)], axis=-1) * length[:, None]
+    tips = root + np.cumsum(steps[0], axis=0)
     strength = rng.uniform(0.03, 0.10)
     return np.concatenate(
         [
-            _strokes(tips - steps(heading), tips, thick, strength * (0.35 + 60.0 * thick)),
-            _strokes(tips, twigs, 0.6 * thick, strength * (0.30 + 50.0 * thick)),
+            _strokes(tips - steps[0], tips, thick, strength * (0.35 + 60.0 * thick)),
+            _strokes(tips, tips + 0.8 * steps[1], 0.6 * thick, strength * (0.30 + 50.0 * thick)),
         ]
     )
 
