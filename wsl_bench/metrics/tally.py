@@ -204,7 +204,7 @@ class TallyBuilder:
         if label not in (0, 1):
             raise ValueError(f"label: expected 0 or 1, found {label!r}")
         truth = np.zeros(scores.shape, dtype=np.bool_) if truth_mask is None else truth_mask
-        _refuse_contradiction(located, np.count_nonzero(truth), len(boxes))
+        _refuse_contradiction(located, int(truth.sum()), len(boxes))
         inside, outside = pixel_histograms(scores, truth)
         curves, soft = box_curves(scores, boxes), soft_counts(scores, truth)
         index, n_boxes = len(self._ids), len(boxes)
