@@ -101,7 +101,7 @@ class Folder(Dataset):
         return dict(boxes)
 
     def _size(self, row: dict[str, str]) -> tuple[int, int]:
-        if row.get("width", "").isdigit() and row.get("height", "").isdigit():
+        if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
             return int(row["width"]), int(row["height"])
         height, width = _read_image(self.root / row["file"]).shape
         return width, height

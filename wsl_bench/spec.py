@@ -66,7 +66,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         UsageError: anything else.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
+    if not parts or not all(part.isdecimal() for part in parts):
         raise UsageError(f"--seeds {text!r}: expected a count (5) or a list of numbers (0,7,11).")
     numbers = tuple(map(int, parts))
     if "," not in text:

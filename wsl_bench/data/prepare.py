@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Split, Truth
-from wsl_bench.data.splits import Manifest, make_manifest
+from wsl_bench.data.splits import Manifest, check_classes, make_manifest
 from wsl_bench.data.views import TruthView, WeakView, truth_sha256
 from wsl_bench.errors import DataError
 from wsl_bench.metrics.truth import boxes_from_mask
@@ -74,6 +74,7 @@ def prepare(
     manifest = make_manifest(name, dataset.samples())
     decoded, skipped = _decode(dataset, manifest.samples, image_size, skip_corrupt, progress)
     manifest = replace(manifest, samples=tuple(item.sample for item in decoded))
+    check_classes(name, manifest.samples)  # once more, for what was skipped
     by_id = {item.sample.image_id: item for item in decoded}
     parts = {split: [by_id[s.image_id] for s in manifest.of(split)] for split in SPLITS}
     hashes = {"manifest": manifest.sha256()}
@@ -84,10 +85,11 @@ def prepare(
         hashes[f"{split}_truth"] = truth_sha256(
             [i.sample.image_id for i in items], [i.sample.located for i in items], [i.truth for i in items]
         )
-    if hashes["val"] == hashes["test"] or hashes["val_truth"] == hashes["test_truth"]:
+    # By pixels alone: the ids of two splits always differ, and so do their hashes.
+    if sorted(i.pixels_sha256 for i in parts["val"]) == sorted(i.pixels_sha256 for i in parts["test"]):
         raise DataError(
             name, expected="validation images other than the test images",
-            found="a validation split whose hash equals that of the test split",
+            found="the same images in both splits under other ids",
             fix="Give the test split images of its own.",
         )  # fmt: skip
     whole = hashlib.sha256(json.dumps([hashes, image_size], sort_keys=True).encode()).hexdigest()

@@ -82,7 +82,7 @@ def make_manifest(name: str, samples: Sequence[Sample]) -> Manifest:
         )  # fmt: skip
     assigned = list(samples) if with_split else [replace(s, split=hashed_split(s.group)) for s in samples]
     _check_groups(name, assigned)
-    _check_classes(name, assigned)
+    check_classes(name, assigned)
     ordered = tuple(sorted(assigned, key=lambda s: s.image_id))
     return Manifest(ordered, "dataset" if with_split else "group hash")
 
@@ -100,7 +100,8 @@ def _check_groups(name: str, samples: Sequence[Sample]) -> None:
             )  # fmt: skip
 
 
-def _check_classes(name: str, samples: Sequence[Sample]) -> None:
+def check_classes(name: str, samples: Sequence[Sample]) -> None:
+    """Refuse a split that lacks one of the two classes."""
     for split in SPLITS:
         labels = {s.label for s in samples if s.split == split}
         if labels != {0, 1}:
