@@ -1,0 +1,239 @@
+"""Who is there: built-in files, WSLBENCH_PLUGINS folders, entry points, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, run_python
+
+from wsl_bench import registry
+from wsl_bench.errors import UsageError
+
+CLI = ("-m", "wsl_bench.cli.main")
+PRIOR = '''
+from wsl_bench import PriorMethod, register_method
+
+@register_method("{name}")
+class Plugged(PriorMethod):
+    """{summary}"""
+'''
+DATASET = '''
+from wsl_bench import Dataset, register_dataset
+
+@register_dataset("{name}")
+class Plugged(Dataset):
+    """{summary}"""
+'''
+REPORT = """
+import json, sys
+from wsl_bench import registry
+found = registry.discover(sys.argv[1])
+print(json.dumps({
+    "available": {name: [entry.file, entry.summary, entry.of] for name, entry in found.available.items()},
+    "unavailable": [[broken.name, broken.file, broken.reason] for broken in found.unavailable],
+}))
+"""
+# Dataset files import no torch, so cases that hold for every kind are tried with them.
+PLUGINS = {
+    "datasets/good.py": DATASET.format(name="good", summary="A plugged dataset."),
+    "datasets/syntax.py": "def broken(:\n",
+    "datasets/missing.py": "import a_package_that_is_not_there\n",
+    "datasets/leaving.py": "import sys\nsys.exit('this plug-in leaves')\n",
+    "datasets/raising.py": "raise RuntimeError('first line\\nsecond [line]')\n",
+    "datasets/thief.py": DATASET.format(name="folder", summary="Takes a name."),
+    "datasets/folder.py": DATASET.format(name="other", summary="Has the stem of a built-in file."),
+    "datasets/_private.py": "raise AssertionError('a private file was imported')\n",
+    "datasets/notes.txt": "not a module\n",
+}
+METHODS = {
+    "methods/good_method.py": PRIOR.format(name="good_method", summary="A plugged method."),
+    "methods/orphan.py": (
+        "from wsl_bench import register_variant\n"
+        "register_variant('orphan', of='nobody', summary='Varies what is not there.')\n"
+    ),
+    "methods/child.py": (
+        "from wsl_bench import register_variant\n"
+        "register_variant('child', of='good_method', summary='Varies a plug-in.')\n"
+    ),
+}
+
+
+def _written(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def _discovered(kind: str, plugins: Path, **env: str) -> dict[str, Any]:
+    done = run_python("-c", REPORT, kind, cwd=plugins, env={"WSLBENCH_PLUGINS": str(plugins), **env})
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plug-in folder with good and broken files."""
+    return _written(tmp_path_factory.mktemp("plugins"), PLUGINS | METHODS)
+
+
+@pytest.fixture(scope="module")
+def datasets(plugins: Path) -> dict[str, Any]:
+    """What discovery says about the datasets, with those plug-ins."""
+    return _discovered("dataset", plugins)
+
+
+@pytest.fixture(scope="module")
+def methods(plugins: Path) -> dict[str, Any]:
+    """What discovery says about the methods, with those plug-ins."""
+    return _discovered("method", plugins)
+
+
+def test_a_good_plugin_is_listed_beside_the_built_in_files(datasets: dict[str, Any], plugins: Path) -> None:
+    assert datasets["available"]["good"] == [str(plugins / "datasets/good.py"), "A plugged dataset.", None]
+    assert "folder" in datasets["available"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("syntax", "SyntaxError: "),
+        ("missing", "ModuleNotFoundError: No module named 'a_package_that_is_not_there'"),
+        ("leaving", "SystemExit: this plug-in leaves"),
+        ("raising", "RuntimeError: first line"),
+    ],
+)
+def test_a_broken_plugin_is_listed_with_its_reason(
+    name: str, reason: str, datasets: dict[str, Any], plugins: Path
+) -> None:
+    [entry] = [entry for entry in datasets["unavailable"] if entry[0] == name]
+    assert entry[1] == str(plugins / f"datasets/{name}.py")
+    assert entry[2].startswith(reason)
+    assert name not in datasets["available"]
+
+
+def test_a_taken_name_is_refused_naming_both_files(datasets: dict[str, Any], plugins: Path) -> None:
+    [entry] = [entry for entry in datasets["unavailable"] if entry[0] == "thief"]
+    assert str(ROOT / "datasets/folder.py") in entry[2]
+    assert str(plugins / "datasets/thief.py") in entry[2]
+    assert datasets["available"]["folder"][0] == str(ROOT / "datasets/folder.py")
+
+
+def test_a_file_with_the_stem_of_a_built_in_one_is_named_not_hidden(datasets: dict[str, Any], plugins: Path) -> None:
+    [entry] = [entry for entry in datasets["unavailable"] if entry[0] == "folder"]
+    assert str(ROOT / "datasets/folder.py") in entry[2]
+    assert f"rename {plugins / 'datasets/folder.py'}" in entry[2]
+    assert "other" not in datasets["available"]
+
+
+def test_private_files_and_other_files_are_ignored(datasets: dict[str, Any]) -> None:
+    named = {entry[0] for entry in datasets["unavailable"]}
+    assert named == {"syntax", "missing", "leaving", "raising", "thief", "folder"}
+
+
+def test_methods_and_variants_of_plugins_are_found(methods: dict[str, Any], plugins: Path) -> None:
+    assert methods["available"]["good_method"][1] == "A plugged method."
+    assert methods["available"]["child"] == [str(plugins / "methods/child.py"), "Varies a plug-in.", "good_method"]
+
+
+def test_a_variant_of_a_missing_method_is_unavailable(methods: dict[str, Any], plugins: Path) -> None:
+    reason = "it varies 'nobody', which is not registered"
+    assert methods["unavailable"] == [["orphan", str(plugins / "methods/orphan.py"), reason]]
+
+
+def test_the_command_line_lists_both(plugins: Path) -> None:
+    done = run_python(*CLI, "datasets", cwd=plugins, env={"WSLBENCH_PLUGINS": str(plugins)})
+    assert done.returncode == 0
+    assert "A plugged dataset." in done.stdout
+    for name in ("syntax", "missing", "leaving", "raising", "thief", "folder"):
+        assert f"unavailable: {name} (" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_says_why_and_what_was_meant(plugins: Path) -> None:
+    env = {"WSLBENCH_PLUGINS": str(plugins)}
+    broken = run_python(*CLI, "datasets", "missing", cwd=plugins, env=env)
+    assert broken.returncode == 2
+    assert "dataset 'missing' is unavailable: ModuleNotFoundError" in broken.stderr
+    unknown = run_python(*CLI, "datasets", "fodler", cwd=plugins, env=env)
+    assert unknown.returncode == 2
+    assert "no dataset is called 'fodler'. Did you mean 'folder'?" in unknown.stderr
+
+
+def test_several_plugin_folders_and_absent_ones(tmp_path: Path) -> None:
+    first = _written(tmp_path / "first", {"datasets/one.py": DATASET.format(name="one", summary="One.")})
+    second = _written(tmp_path / "second", {"datasets/two.py": DATASET.format(name="two", summary="Two.")})
+    found = _discovered("dataset", tmp_path, WSLBENCH_PLUGINS=f"{first}:{tmp_path / 'absent'}::{second}")
+    assert {"one", "two", "folder"} <= set(found["available"])
+    assert found["unavailable"] == []
+
+
+def test_entry_points_are_found_and_broken_ones_listed(tmp_path: Path) -> None:
+    info = {
+        "third-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: third\nVersion: 1.0\n",
+        "third-1.0.dist-info/entry_points.txt": (
+            "[wsl_bench.datasets]\npointed = third_party\ngone = third_party_gone\n"
+        ),
+        "third_party.py": DATASET.format(name="pointed", summary="From an entry point."),
+    }
+    found = _discovered("dataset", tmp_path, PYTHONPATH=str(_written(tmp_path / "site", info)))
+    assert found["available"]["pointed"][1] == "From an entry point."
+    [broken] = found["unavailable"]
+    assert broken[:2] == ["gone", "entry point third_party_gone"]
+    assert broken[2] == "ModuleNotFoundError: No module named 'third_party_gone'"
+
+
+def test_an_unknown_name_suggests_a_close_one() -> None:
+    with pytest.raises(UsageError, match=r"no method is called 'infomsk'\. Did you mean 'infomask'\?"):
+        registry.discover("method").get("infomsk")
+    with pytest.raises(UsageError, match=r"no method is called 'zzzz'\. `wslbench methods` lists all\."):
+        registry.discover("method").get("zzzz")
+
+
+@pytest.mark.parametrize("kind", ["method", "dataset"])
+def test_every_file_is_registered_under_its_own_stem(kind: registry.Kind) -> None:
+    found = registry.discover(kind)
+    assert found.unavailable == []
+    files = {path.stem: str(path) for path in (ROOT / f"{kind}s").glob("*.py")}
+    assert {name: entry.file for name, entry in found.available.items()} == files
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("methods/*.py"), *ROOT.glob("datasets/*.py")]), ids=lambda path: path.stem
+)
+def test_a_plugin_file_imports_no_sibling(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            assert not f"{name}.".startswith(("wsl_bench.methods.", "wsl_bench.datasets.")), name
+            assert name.partition(".")[0] not in ("methods", "datasets"), name
+
+
+def test_the_engine_imports_no_method_or_dataset_by_name() -> None:
+    for path in sorted((ROOT / "wsl_bench").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert not node.module.startswith(("wsl_bench.methods", "wsl_bench.datasets")), path
+
+
+def test_groups() -> None:
+    found = registry.discover("method")
+    paper = {"infomask", "infomask_asis", "featuremask", "regl1", "gradcam", "gradcam_encoder", "chexcam"}
+    assert set(found.in_group("paper")) == paper
+    sanity = {"center_box", "mean_box", "healthy_difference", "random_map", "whole_image", "random_weights"}
+    assert set(found.in_group("sanity")) == sanity
+    assert found.groups() >= {"paper", "sanity"}
+
+
+def test_the_source_hash_of_a_variant_covers_what_it_varies() -> None:
+    found = registry.discover("method").available
+    assert found["gradcam"].source_hash() != found["gradcam_encoder"].source_hash()
+    assert found["gradcam"].source_hash() == found["gradcam"].source_hash()
