@@ -139,8 +139,8 @@ def _trained_by(method: ChosenMethod) -> _Trained | None:
     component: Method = params.build(method.entry.cls, method.name, method.params)
     if isinstance(component, TrainedMethod):
         # A variant with the base's parameters is the base: they share the training.
-        name, entry = method.entry.of or method.name, method.entry
-        return _network(component, "method", name, entry.source_hash())
+        base = registry.discover("method").get(method.entry.of or method.name)
+        return _network(component, "method", base.name, base.source_hash())
     if isinstance(component, PostHocMethod):
         entry = registry.discover("network").get(component.trained_as)
         network: Network = params.build(entry.cls, entry.name, component.network_params())
