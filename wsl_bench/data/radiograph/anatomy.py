@@ -88,10 +88,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mediastinum": (0.045, 0.07), "spine": (0.02, 0.08), "trachea": (0.06, 0.16),
     "rib_spacing": (0.072, 0.088), "rib_phase": (0.0, 1.0), "rib_slope": (0.7, 1.5),
     "rib_posterior": (0.04, 0.13), "rib_anterior": (0.02, 0.08), "rib_width": (0.26, 0.36),
-    "neck": (0.09, 0.13), "shoulder": (-0.50, -0.40), "shoulder_slope": (0.25, 0.7), "trunk": (0.42, 0.52), "arms": (0.0, 0.16),
+    "neck": (0.09, 0.13), "shoulder": (-0.50, -0.40), "shoulder_slope": (0.25, 0.7), "trunk": (0.42, 0.52),
+    "arms": (0.0, 0.16),
     "soft": (0.62, 0.74), "abdomen": (0.10, 0.24), "gradient_x": (-0.10, 0.10), "gradient_y": (-0.10, 0.10),
     "breast_left": (-0.20, 0.16), "breast_right": (-0.20, 0.16), "breast_y": (0.08, 0.22),
-    "breast_rx": (0.12, 0.20), "breast_ry": (0.12, 0.22),
+    "breast_rx": (0.10, 0.16), "breast_ry": (0.12, 0.22),
     "scapula_left": (-0.06, 0.14), "scapula_right": (-0.06, 0.14), "scapula_x": (0.26, 0.36),
     "gastric": (-0.3, 0.3), "gastric_x": (0.12, 0.24),
 }  # fmt: skip

@@ -1,0 +1,99 @@
+"""The embedded dataset: phantom chest radiographs, drawn when asked for; nothing is downloaded.
+
+Half of the images carry one to three lung opacities, whose boxes have the statistics of RSNA's
+pneumonia boxes. Brightness, histogram, position, noise and sharpness tell next to nothing about the
+label: healthy images have benign shadows of the same number, place, size and density, and only their
+grain differs (wsl_bench/data/radiograph/opacities.py). Masks are exact: the pixels where a lesion adds
+more than 10 % of its own peak to the attenuation. Boxes are tight around each lesion's mask.
+
+Images are numbered: train from 0, val from 1,000,000, test from 2,000,000. So no count changes any
+image, and asking for more training images leaves validation and test as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench import Dataset, Sample, Truth, UsageError, param, register_dataset
+from wsl_bench.data.radiograph import streams
+from wsl_bench.data.samples import SPLITS, Split
+
+_FIRST: dict[Split, int] = {"train": 0, "val": 1_000_000, "test": 2_000_000}
+_CONFOUND_SHARE = 0.5  # of val and test images with a tube when it is confounded in train
+
+
+@register_dataset("phantom")
+class Phantom(Dataset):
+    """Embedded phantom chest radiographs with lung opacities; any number, any size, no download."""
+
+    recipe: ClassVar[dict[str, Any]] = {"image_size": 64}
+    licence: ClassVar[str] = "BSD-3-Clause, as this package"
+
+    size: int = param(64, "image side in pixels, at least 32")
+    data_seed: int = param(0, "which set of patients; no training seed changes it")
+    n_train: int = param(1600, "training images")
+    n_val: int = param(320, "validation images")
+    n_test: int = param(400, "test images")
+    confound: Literal["none", "tube"] = param(
+        "none",
+        "tube: in train all diseased and no healthy patients have a catheter, elsewhere half of either",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        lowest = {"size": 32, "data_seed": 0, "n_train": 0, "n_val": 0, "n_test": 0}
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"phantom.{name}: expected at least {least}, found {getattr(self, name)}.")
+        if max(self.n_train, self.n_val, self.n_test) > _FIRST["val"]:
+            raise UsageError(f"phantom: expected at most {_FIRST['val']:,} images in a split.")
+
+    def samples(self) -> list[Sample]:
+        """Train, val and test, in the order of their numbers; every image is a patient of its own."""
+        counts: dict[Split, int] = {"train": self.n_train, "val": self.n_val, "test": self.n_test}
+        return [self._sample(_FIRST[split] + i, split) for split in SPLITS for i in range(counts[split])]
+
+    def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Pixels of one image, (size, size) uint8."""
+        return self.render(_index(sample))
+
+    def truth(self, sample: Sample) -> Truth:
+        """Boxes (K, 4) and mask (size, size) of the lesions; none in a healthy image."""
+        from wsl_bench.data.radiograph import scene  # here, as listing datasets needs no compiler
+
+        lesions = scene.lesions(self.data_seed, _index(sample), self.size)
+        return Truth(lesions.boxes, lesions.mask)
+
+    def render(self, index: int, *, lesion: bool = True) -> npt.NDArray[np.uint8]:
+        """Image number `index`, (size, size) uint8; without its lesions nothing else changes."""
+        from wsl_bench.data.radiograph import scene
+
+        return scene.render(self.data_seed, index, self.size, lesion=lesion, tube=self._tube(index))
+
+    def _sample(self, index: int, split: Split) -> Sample:
+        label = streams.label(self.data_seed, index)
+        name = f"phantom-{index:07d}"
+        return Sample(
+            image_id=name,
+            group=name,
+            label=label,
+            located=label == 1,
+            height=self.size,
+            width=self.size,
+            split=split,
+            metadata={"tube": "yes" if self._tube(index) else "no"},
+        )
+
+    def _tube(self, index: int) -> bool:
+        if self.confound == "none":
+            return streams.has_tube(self.data_seed, index)
+        if index < _FIRST["val"]:
+            return streams.label(self.data_seed, index) == 1
+        return streams.has_tube(self.data_seed, index, _CONFOUND_SHARE)
+
+
+def _index(sample: Sample) -> int:
+    return int(sample.image_id.removeprefix("phantom-"))

@@ -1,0 +1,123 @@
+"""Opacities of the lung: where they lie, how large they are and what they are made of.
+
+Lesions, and the shadows that healthy images have in their place, come from one distribution of number,
+place, size and density. What tells them apart is the grain: a lesion is mottled (its cells are about as
+long as wide), a shadow (folded skin or clothing, a strand of breast tissue) is streaked. So brightness,
+position, histogram and sharpness do not give the label away.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsl_bench.data.radiograph._kernels import lateral_border
+from wsl_bench.data.radiograph.anatomy import Thorax
+
+
+class Opacity(NamedTuple):
+    """One opacity; lengths and places in the patient frame (see anatomy.py)."""
+
+    x: float
+    y: float
+    rx: float  # half axes of its edge, where the profile has fallen to 10 %
+    ry: float
+    power: float  # of the superellipse: 2 is an ellipse, more is boxier
+    wobble: float  # irregularity of the edge
+    phase: float
+    falloff: float  # below 1: plateau with a steep edge; 2: bright core and faint rim
+    density: float  # attenuation at the centre
+    grain: float  # strength of the texture, relative to the density
+    grain_long: float  # cell of the texture along grain_angle and across it
+    grain_short: float
+    grain_angle: float
+
+
+# For one, two and three opacities an image: medians of width and height as fractions of the image side.
+# Together with the spreads of their logarithms they are calibrated so that the boxes of the drawn masks
+# have the statistics of RSNA's.
+_COUNT_SHARE = (0.44, 0.54, 0.02)
+_WIDTH = (0.210, 0.245, 0.182)
+_HEIGHT = (0.226, 0.365, 0.208)
+_WIDTH_SPREAD, _HEIGHT_SPREAD = 0.37, 0.58
+_WITHIN_IMAGE = 0.75  # correlation of sizes within an image
+_WIDTH_HEIGHT = 0.6  # correlation of width and height
+
+_EXTRA_SHARE = 0.3  # images of either label with one more shadow
+_CLEAR_SHARE = 0.08  # healthy images without shadows in place of lesions
+_SMOOTH_SHARE = 0.2  # shadows without marked streaks
+
+
+def draw_lesions(rng: np.random.Generator, thorax: Thorax) -> list[Opacity]:
+    """One to three lesions."""
+    return _draw(rng, thorax, mottled=True)
+
+
+def draw_shadows(rng: np.random.Generator, thorax: Thorax, diseased: bool) -> list[Opacity]:
+    """Benign shadows: a set in place of the lesions if healthy, and one more in some images of either label."""
+    extra, clear = rng.random(2) < (_EXTRA_SHARE, _CLEAR_SHARE)
+    shadows = [_draw(rng, thorax, mottled=False)[0]] if extra else []
+    if not diseased and not clear:
+        shadows += _draw(rng, thorax, mottled=False)
+    return shadows
+
+
+def _draw(rng: np.random.Generator, thorax: Thorax, mottled: bool) -> list[Opacity]:
+    """One opacity, one on each side, or a third one that shares a side with the first."""
+    count = 1 + int(np.searchsorted(np.cumsum(_COUNT_SHARE[:2]), rng.random()))
+    first = 1.0 if rng.random() < 0.5 else -1.0
+    shared, character = rng.normal(size=2), rng.random()
+    opacities = []
+    for k in range(count):
+        side = first if k % 2 == 0 else -first
+        half = 0 if count < 3 or k == 1 else 1 + k // 2
+        z = np.sqrt(_WITHIN_IMAGE) * shared + np.sqrt(1.0 - _WITHIN_IMAGE) * rng.normal(size=2)
+        tall = _WIDTH_HEIGHT * z[0] + np.sqrt(1.0 - _WIDTH_HEIGHT**2) * z[1]
+        width = min(0.34, _WIDTH[count - 1] * float(np.exp(_WIDTH_SPREAD * z[0]))) / thorax.zoom
+        height = min(0.68, _HEIGHT[count - 1] * float(np.exp(_HEIGHT_SPREAD * tall))) / thorax.zoom
+        x, y = _place(rng, thorax, side, (width, height), half)
+        opacities.append(_opacity(rng, (x, y, 0.5 * width, 0.5 * height), character, mottled))
+    return opacities
+
+
+def _place(
+    rng: np.random.Generator, t: Thorax, side: float, box: tuple[float, float], half: int
+) -> tuple[float, float]:
+    """A centre at which the box lies inside the lung as far as it fits; half 1, 2: its upper, lower half."""
+    width, height = box
+    top, base = t.lung_top + 0.02, (t.base_left if side < 0 else t.base_right) + 0.05
+    if half:
+        middle = 0.5 * (top + base)
+        top, base = (top, middle) if half == 1 else (middle, base)
+    y = _between(top + 0.5 * height, base - 0.5 * height, float(rng.beta(2.0, 1.6)))
+    lateral = lateral_border(t, side, y - 0.3 * height)
+    x = _between(t.medial + 0.02 + 0.5 * width, lateral - 0.5 * width, float(rng.random()))
+    return side * max(x, 0.07), y
+
+
+def _between(low: float, high: float, share: float) -> float:
+    return 0.5 * (low + high) if low > high else low + share * (high - low)
+
+
+def _opacity(
+    rng: np.random.Generator, box: tuple[float, float, float, float], character: float, mottled: bool
+) -> Opacity:
+    x, y, rx, ry = box
+    power, wobble, phase, falloff, dense, grain, cell, angle, stretch, smooth = rng.random(10).tolist()
+    short = 0.028 + 0.010 * cell
+    strength = 0.70 + 0.25 * grain
+    if not mottled:  # streaks have edges in one direction only: stronger and finer, they are as sharp
+        short, strength = 0.87 * short, strength + 0.15
+    return Opacity(
+        x, y, rx, ry,
+        power=2.2 + 1.3 * power,
+        wobble=0.08 * wobble,
+        phase=2.0 * np.pi * phase,
+        falloff=0.9 + 1.3 * falloff,
+        density=0.15 + 0.14 * character + 0.06 * dense,  # from ground glass to consolidation
+        grain=strength if mottled or smooth > _SMOOTH_SHARE else 0.25 * strength,
+        grain_long=short * (1.0 + 0.3 * stretch if mottled else 5.0 + 3.0 * stretch),
+        grain_short=short,
+        grain_angle=np.pi * angle,
+    )  # fmt: skip
