@@ -1,0 +1,110 @@
+"""A run folder written by hand: records with known maps, so that every number can be recomputed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.metrics.tally import Tally, TallyBuilder
+from wsl_bench.metrics.truth import rasterize_boxes
+from wsl_bench.store.records import write_failure, write_record
+
+SHAPE = (12, 16)
+
+
+@dataclass
+class Images:
+    """Images of one split: labels, groups, boxes and truth masks."""
+
+    ids: list[str]
+    labels: list[int]
+    groups: list[str]
+    boxes: list[npt.NDArray[np.float64]]
+    masks: list[npt.NDArray[np.bool_]]
+    located: list[bool] = field(default_factory=list)
+
+
+def images(split: str, n: int = 30) -> Images:
+    """Every second image positive, of these all but one located; two images a patient."""
+    rng = np.random.default_rng(len(split))
+    out = Images([], [], [], [], [])
+    for i in range(n):
+        label = i % 2
+        located = label == 1 and i != 1
+        boxes = np.zeros((0, 4))
+        if located:
+            boxes = np.array([[rng.uniform(0, 8), rng.uniform(0, 6), rng.uniform(2, 7), rng.uniform(2, 5)]])
+        out.ids.append(f"{split}{i:03d}")
+        out.labels.append(label)
+        out.groups.append(f"{split}-p{i // 2}")
+        out.boxes.append(boxes)
+        out.masks.append(rasterize_boxes(boxes, *SHAPE))
+        out.located.append(located)
+    return out
+
+
+def random_maps(n: int, seed: int, blank: tuple[int, ...] = ()) -> npt.NDArray[np.float32]:
+    """Coarse random maps with many ties; some blank."""
+    maps = (np.random.default_rng(seed).integers(0, 11, (n, *SHAPE)) / 10).astype(np.float32)
+    maps[list(blank)] = 0
+    return maps
+
+
+def tally_of(split: Images, maps: npt.NDArray[np.float32], probability: npt.NDArray[np.float64] | None) -> Tally:
+    """The tally of a split."""
+    builder = TallyBuilder()
+    for i, image_id in enumerate(split.ids):
+        p = float("nan") if probability is None else float(probability[i])
+        builder.add(
+            image_id, split.groups[i], split.labels[i], split.located[i], maps[i],
+            split.masks[i] if split.located[i] else None, split.boxes[i], p,
+        )  # fmt: skip
+    return builder.build()
+
+
+def write_run(root: Path, thresholds: tuple[str, ...] = ("val", "0.5"), **rules: Any) -> None:
+    """run.json of a made-up run."""
+    fixed = {"rules": {"fit_threshold": True, "min_val_located": 20, "checkpoint": "last", **rules}}
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "run.json").write_text(json.dumps({"fixed": fixed, "thresholds": list(thresholds), "skipped": {}}))
+
+
+def write_cell(
+    root: Path,
+    method: str,
+    seed: int,
+    maps: npt.NDArray[np.float32],
+    *,
+    probability: npt.NDArray[np.float64] | None = None,
+    threshold: float | None = 0.4,
+    decision: float | None = 0.5,
+    **content: Any,
+) -> None:
+    """One record with these test maps."""
+    test, val = images("test"), images("val")
+    record = {
+        "key": f"key-{method}-{seed}", "dataset": "made_up", "method": method, "method_params": "", "seed": seed,
+        "sanity": False, "n_val_boxes": 14, "n_val_located": 14, "n_parameters": 100,
+        "rules": {"checkpoint": "last"}, "device": "cpu",
+        "val_auc": {"value": 0.9, "low": 0.8, "high": 1.0}, "polarity": {"value": 0.9, "low": 0.8, "high": 1.0},
+        "operating_point": {
+            "epoch": 3, "map_scale": "none", "threshold": threshold, "decision_threshold": decision, "value": 0.3,
+        },
+        **content,
+    }  # fmt: skip
+    artefacts = {
+        "test": tally_of(test, maps, probability).to_arrays(),
+        "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
+    }
+    write_record(root, f"made_up--{method}--seed{seed}", record, artefacts)
+
+
+def write_failed(root: Path, method: str, seed: int) -> None:
+    """A cell that failed."""
+    content = {"dataset": "made_up", "method": method, "method_params": "", "seed": seed, "error": "it broke"}
+    write_failure(root, f"made_up--{method}--seed{seed}", content)
