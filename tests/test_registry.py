@@ -46,10 +46,19 @@ PLUGINS = {
     "datasets/raising.py": "raise RuntimeError('first line\\nsecond [line]')\n",
     "datasets/thief.py": DATASET.format(name="folder", summary="Takes a name."),
     "datasets/folder.py": DATASET.format(name="other", summary="Has the stem of a built-in file."),
+    "datasets/half.py": DATASET.format(name="half", summary="Fails later.") + "raise OSError('too late')\n",
     "datasets/_private.py": "raise AssertionError('a private file was imported')\n",
     "datasets/notes.txt": "not a module\n",
 }
+NETWORK = """
+from wsl_bench import Network, register_network
+
+@register_network("plugged_network")
+class Plugged(Network):
+    '''A network in the file of its method.'''
+"""
 METHODS = {
+    "methods/with_network.py": PRIOR.format(name="with_network", summary="Brings a network.") + NETWORK,
     "methods/good_method.py": PRIOR.format(name="good_method", summary="A plugged method."),
     "methods/orphan.py": (
         "from wsl_bench import register_variant\n"
@@ -106,6 +115,7 @@ def test_a_good_plugin_is_listed_beside_the_built_in_files(datasets: dict[str, A
         ("missing", "ModuleNotFoundError: No module named 'a_package_that_is_not_there'"),
         ("leaving", "SystemExit: this plug-in leaves"),
         ("raising", "RuntimeError: first line"),
+        ("half", "OSError: too late"),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_reason(
@@ -133,12 +143,17 @@ def test_a_file_with_the_stem_of_a_built_in_one_is_named_not_hidden(datasets: di
 
 def test_private_files_and_other_files_are_ignored(datasets: dict[str, Any]) -> None:
     named = {entry[0] for entry in datasets["unavailable"]}
-    assert named == {"syntax", "missing", "leaving", "raising", "thief", "folder"}
+    assert named == {"syntax", "missing", "leaving", "raising", "half", "thief", "folder"}
 
 
 def test_methods_and_variants_of_plugins_are_found(methods: dict[str, Any], plugins: Path) -> None:
     assert methods["available"]["good_method"][1] == "A plugged method."
     assert methods["available"]["child"] == [str(plugins / "methods/child.py"), "Varies a plug-in.", "good_method"]
+
+
+def test_a_network_in_the_file_of_a_plugged_method_is_found_first(plugins: Path) -> None:
+    # A worker asks for the network before it asks for any method.
+    assert "plugged_network" in _discovered("network", plugins)["available"]
 
 
 def test_a_variant_of_a_missing_method_is_unavailable(methods: dict[str, Any], plugins: Path) -> None:
@@ -150,7 +165,7 @@ def test_the_command_line_lists_both(plugins: Path) -> None:
     done = run_python(*CLI, "datasets", cwd=plugins, env={"WSLBENCH_PLUGINS": str(plugins)})
     assert done.returncode == 0
     assert "A plugged dataset." in done.stdout
-    for name in ("syntax", "missing", "leaving", "raising", "thief", "folder"):
+    for name in ("syntax", "missing", "leaving", "raising", "half", "thief", "folder"):
         assert f"unavailable: {name} (" in done.stderr
     assert "Traceback" not in done.stderr
 

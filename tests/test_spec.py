@@ -63,7 +63,7 @@ def test_settings() -> None:
 
 @pytest.mark.parametrize("item", ["alpha=1", "infomask.alpha", ".alpha=1", "infomask.=1", "", "=1"])
 def test_bad_settings_are_refused(item: str) -> None:
-    with pytest.raises(UsageError, match="COMPONENT.PARAMETER=VALUE"):
+    with pytest.raises(UsageError, match=r"COMPONENT\.PARAMETER=VALUE"):
         parse_settings([item])
 
 

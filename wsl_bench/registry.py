@@ -179,6 +179,8 @@ class Registry:
 @functools.cache
 def discover(kind: Kind) -> Registry:
     """Find every component of one kind; import errors become `Unavailable` entries."""
+    if kind == "network":
+        discover("method")  # a plug-in's network lies in the file of its method
     unavailable = list(_import_all(kind))
     available = dict(_registered[kind])
     if kind == "method":
@@ -225,10 +227,17 @@ def _entry_points(group: str) -> Iterable[importlib.metadata.EntryPoint]:
 
 
 def _try(name: str, file: str, load: Callable[[], Any]) -> Iterator[Unavailable]:
+    """Load one plug-in; what a failing one has registered by then is taken back."""
+    tables: list[dict[str, Any]] = [*_registered.values(), _variants]
+    before = [set(table) for table in tables]
     try:
         load()
+        return
     except _NameTaken as error:
-        yield Unavailable(name, file, str(error))
+        reason = str(error)
     except (Exception, SystemExit) as error:
         reason = traceback.format_exception_only(error)[-1].strip()
-        yield Unavailable(name, file, reason)
+    for table, names in zip(tables, before, strict=True):
+        for added in table.keys() - names:
+            del table[added]
+    yield Unavailable(name, file, reason)

@@ -114,8 +114,9 @@ def _mask(name: str) -> Callable[[Made], None]:
         (_mask("im15"), {"test_truth"}),
     ],
     ids=[
-        "pixel of train", "pixel of val", "pixel of test", "label of train", "label of val", "group", "located in train",
-        "located in val", "metadata", "box of train", "box of val", "box of test", "mask of val", "mask of test",
+        "pixel of train", "pixel of val", "pixel of test", "label of train", "label of val", "group",
+        "located in train", "located in val", "metadata", "box of train", "box of val", "box of test",
+        "mask of val", "mask of test",
     ],
 )  # fmt: skip
 def test_a_change_reaches_exactly_the_hashes_it_concerns(
