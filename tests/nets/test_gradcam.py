@@ -1,0 +1,80 @@
+"""GradCAM through captum, against its formula computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wsl_bench import params, registry
+from wsl_bench.method import Network, PostHocMethod, Task
+
+Half = Callable[[Any, Tensor], Tensor]
+
+# Where the map is taken: the method, the net up to the layer, and the net from there on.
+PLACES: dict[str, tuple[str, Half, Half]] = {
+    "last": (
+        "gradcam",
+        lambda net, x: net.classifier.features(net.encoder(x)),
+        lambda net, a: net.classifier.output(net.classifier.pool(a)),
+    ),
+    "encoder": ("gradcam_encoder", lambda net, x: net.encoder(x), lambda net, a: net.classifier(a)),
+    "densenet": (
+        "chexcam",
+        lambda net, x: net.features(x),
+        lambda net, a: net.classifier(a.mean((2, 3))),
+    ),
+}
+
+
+def _explained(name: str, seed: int = 0) -> tuple[PostHocMethod, nn.Module]:
+    entry = registry.discover("method").get(name)
+    method = cast(PostHocMethod, params.build(entry.cls, name, entry.defaults))
+    network: Network = params.build(registry.discover("network").get(method.trained_as).cls, name, {})
+    torch.manual_seed(seed)
+    net = network.build(Task(1, 64, 0.25, "batch", 0))
+    for module in net.modules():  # running figures other than the start's, as after training
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(cast(Tensor, module.running_mean), -0.2, 0.2)
+            nn.init.uniform_(cast(Tensor, module.running_var), 0.5, 1.5)
+    return method, net.eval()
+
+
+@pytest.mark.parametrize("place", list(PLACES))
+def test_captums_map_is_the_formula(place: str) -> None:
+    name, before, after = PLACES[place]
+    images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    peaks = []
+    for seed in range(3):
+        method, net = _explained(name, seed)
+        activation = before(net, images).detach().requires_grad_(True)
+        logits = after(net, activation)
+        torch.testing.assert_close(logits, net(images))  # the two halves are the net
+        [gradient] = torch.autograd.grad(logits[:, 1].sum(), activation)
+        weights = gradient.mean((2, 3), keepdim=True)
+        expected = torch.relu((weights * activation).sum(1)).detach()
+        probability, maps = method.explain(net, images)
+        torch.testing.assert_close(maps, expected, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(probability, torch.softmax(logits, 1)[:, 1].detach())
+        assert not maps.requires_grad
+        peaks.append(float(maps.max()))
+    assert max(peaks) > 0  # not three times a blank map
+
+
+def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
+    images = torch.randn(2, 1, 64, 64)
+    (last, net), (encoder, _) = _explained("gradcam"), _explained("gradcam_encoder")
+    assert last.trained_as == encoder.trained_as == "baseline"
+    assert last.explain(net, images)[1].shape == (2, 8, 8)
+    assert encoder.explain(net, images)[1].shape == (2, 16, 16)
+
+
+def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
+    cls = registry.discover("method").get("chexcam").cls
+    assert params.build(cls, "chexcam", {}).network_params() == {"weights": None}
+    given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
+    assert given.network_params() == {"weights": str(tmp_path / "w.pth")}
