@@ -41,6 +41,10 @@ def _explained(name: str, seed: int = 0) -> tuple[PostHocMethod, nn.Module]:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(cast(Tensor, module.running_mean), -0.2, 0.2)
             nn.init.uniform_(cast(Tensor, module.running_var), 0.5, 1.5)
+    # A linear output over ReLU features often gives a map without a positive value; this one does.
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight)
     return method, net.eval()
 
 
@@ -49,7 +53,7 @@ def test_captums_map_is_the_formula(place: str) -> None:
     name, before, after = PLACES[place]
     images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     peaks = []
-    for seed in range(3):
+    for seed in range(4):
         method, net = _explained(name, seed)
         activation = before(net, images).detach().requires_grad_(True)
         logits = after(net, activation)
@@ -62,7 +66,7 @@ def test_captums_map_is_the_formula(place: str) -> None:
         torch.testing.assert_close(probability, torch.softmax(logits, 1)[:, 1].detach())
         assert not maps.requires_grad
         peaks.append(float(maps.max()))
-    assert max(peaks) > 0  # not three times a blank map
+    assert max(peaks) > 0  # not always a blank map
 
 
 def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
