@@ -18,7 +18,7 @@ EPOCH_BOUNDS = (5, 40)
 class Recipe(Component):
     """How a network is trained.
 
-    The common values are what made the paper's CNN train (docs/methods.md); a dataset or a network
+    The common values are what made the paper's CNN train from scratch; a dataset or a network
     may suggest its own, a user's setting wins over both.
     """
 
