@@ -251,7 +251,7 @@ def test_the_patient_is_independent_of_the_label() -> None:
     assert abs(aucs[worst] - 0.5) < 4 * 0.58 / np.sqrt(3000), Thorax._fields[worst]
 
 
-@pytest.mark.parametrize("wrong", [{"size": 8}, {"data_seed": -1}, {"n_test": -1}, {"n_train": 2_000_000}])
+@pytest.mark.parametrize("wrong", [{"size": 8}, {"data_seed": -1}, {"n_test": -1}, {"n_train": 3_000_000}])
 def test_what_cannot_be_drawn_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"phantom.*found|phantom: expected"):
         Phantom(**wrong)

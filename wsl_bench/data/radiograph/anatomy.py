@@ -146,5 +146,7 @@ def draw_bones(rng: np.random.Generator, thorax: Thorax) -> FloatArray:
 
 
 def _strokes(start: FloatArray, end: FloatArray, width: FloatArray, density: FloatArray) -> FloatArray:
-    points = np.concatenate([start, end], axis=-1).reshape(-1, 4)
-    return np.column_stack([points, np.ravel(width), np.ravel(density)])
+    strokes = np.empty((*start.shape[:-1], 6))
+    strokes[..., :2], strokes[..., 2:4] = start, end
+    strokes[..., 4], strokes[..., 5] = width, density
+    return strokes.reshape(-1, 6)

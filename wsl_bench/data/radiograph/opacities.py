@@ -105,8 +105,8 @@ def _opacity(
 ) -> Opacity:
     x, y, rx, ry = box
     power, wobble, phase, falloff, dense, grain, cell, angle, stretch, smooth = rng.random(10).tolist()
-    short = 0.028 + 0.010 * cell
-    strength = 0.70 + 0.25 * grain
+    short = 0.033 + 0.010 * cell
+    strength = 0.80 + 0.25 * grain
     if not mottled:  # streaks have edges in one direction only: stronger and finer, they are as sharp
         short, strength = 0.87 * short, strength + 0.15
     return Opacity(
@@ -114,8 +114,8 @@ def _opacity(
         power=2.2 + 1.3 * power,
         wobble=0.08 * wobble,
         phase=2.0 * np.pi * phase,
-        falloff=0.9 + 1.3 * falloff,
-        density=0.15 + 0.14 * character + 0.06 * dense,  # from ground glass to consolidation
+        falloff=0.6 + 1.2 * falloff,
+        density=0.17 + 0.14 * character + 0.06 * dense,  # from ground glass to consolidation
         grain=strength if mottled or smooth > _SMOOTH_SHARE else 0.25 * strength,
         grain_long=short * (1.0 + 0.3 * stretch if mottled else 5.0 + 3.0 * stretch),
         grain_short=short,

@@ -93,6 +93,8 @@ def _draw_patient(data_seed: int, index: int, size: int, diseased: bool, tube: b
     _ink.add_texture(density, lung, texture, cell, strength)
     blur = _blur_weights(rng.uniform(0.0, 0.010) * size)
     strokes = [draw_vessels(rng), draw_bones(rng, thorax)]
+    soft_tissue, coarse, strength = rng.standard_normal(_LATTICE), 0.06, rng.uniform(0.0, 0.03)
+    _ink.add_texture(density, density.copy(), soft_tissue, coarse, strength)
 
     rng = stream(data_seed, index, Part.DISTRACTORS)
     strokes.append(draw_distractors(rng, thorax))
