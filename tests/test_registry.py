@@ -31,11 +31,14 @@ class Plugged(Dataset):
 REPORT = """
 import json, sys
 from wsl_bench import registry
-found = registry.discover(sys.argv[1])
-print(json.dumps({
-    "available": {name: [entry.file, entry.summary, entry.of] for name, entry in found.available.items()},
-    "unavailable": [[broken.name, broken.file, broken.reason] for broken in found.unavailable],
-}))
+answer = {}
+for kind in sys.argv[1:]:
+    found = registry.discover(kind)
+    answer[kind] = {
+        "available": {name: [entry.file, entry.summary, entry.of] for name, entry in found.available.items()},
+        "unavailable": [[broken.name, broken.file, broken.reason] for broken in found.unavailable],
+    }
+print(json.dumps(answer))
 """
 # Dataset files import no torch, so cases that hold for every kind are tried with them.
 PLUGINS = {
@@ -78,8 +81,9 @@ def _written(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def _discovered(kind: str, plugins: Path, **env: str) -> dict[str, Any]:
-    done = run_python("-c", REPORT, kind, cwd=plugins, env={"WSLBENCH_PLUGINS": str(plugins), **env})
+def _discovered(kinds: str, plugins: Path, **env: str) -> dict[str, Any]:
+    """What a fresh process finds of each kind, asked in that order."""
+    done = run_python("-c", REPORT, *kinds.split(), cwd=plugins, env={"WSLBENCH_PLUGINS": str(plugins), **env})
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -94,13 +98,21 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def datasets(plugins: Path) -> dict[str, Any]:
     """What discovery says about the datasets, with those plug-ins."""
-    return _discovered("dataset", plugins)
+    found: dict[str, Any] = _discovered("dataset", plugins)["dataset"]
+    return found
 
 
 @pytest.fixture(scope="module")
-def methods(plugins: Path) -> dict[str, Any]:
-    """What discovery says about the methods, with those plug-ins."""
-    return _discovered("method", plugins)
+def networks_first(plugins: Path) -> dict[str, Any]:
+    """What discovery says about networks and then methods, with those plug-ins."""
+    return _discovered("network method", plugins)
+
+
+@pytest.fixture(scope="module")
+def methods(networks_first: dict[str, Any]) -> dict[str, Any]:
+    """What discovery says about the methods."""
+    found: dict[str, Any] = networks_first["method"]
+    return found
 
 
 def test_a_good_plugin_is_listed_beside_the_built_in_files(datasets: dict[str, Any], plugins: Path) -> None:
@@ -151,9 +163,9 @@ def test_methods_and_variants_of_plugins_are_found(methods: dict[str, Any], plug
     assert methods["available"]["child"] == [str(plugins / "methods/child.py"), "Varies a plug-in.", "good_method"]
 
 
-def test_a_network_in_the_file_of_a_plugged_method_is_found_first(plugins: Path) -> None:
+def test_a_network_in_the_file_of_a_plugged_method_is_found_first(networks_first: dict[str, Any]) -> None:
     # A worker asks for the network before it asks for any method.
-    assert "plugged_network" in _discovered("network", plugins)["available"]
+    assert "plugged_network" in networks_first["network"]["available"]
 
 
 def test_a_variant_of_a_missing_method_is_unavailable(methods: dict[str, Any], plugins: Path) -> None:
@@ -183,7 +195,7 @@ def test_the_command_line_says_why_and_what_was_meant(plugins: Path) -> None:
 def test_several_plugin_folders_and_absent_ones(tmp_path: Path) -> None:
     first = _written(tmp_path / "first", {"datasets/one.py": DATASET.format(name="one", summary="One.")})
     second = _written(tmp_path / "second", {"datasets/two.py": DATASET.format(name="two", summary="Two.")})
-    found = _discovered("dataset", tmp_path, WSLBENCH_PLUGINS=f"{first}:{tmp_path / 'absent'}::{second}")
+    found = _discovered("dataset", tmp_path, WSLBENCH_PLUGINS=f"{first}:{tmp_path / 'absent'}::{second}")["dataset"]
     assert {"one", "two", "folder"} <= set(found["available"])
     assert found["unavailable"] == []
 
@@ -196,7 +208,7 @@ def test_entry_points_are_found_and_broken_ones_listed(tmp_path: Path) -> None:
         ),
         "third_party.py": DATASET.format(name="pointed", summary="From an entry point."),
     }
-    found = _discovered("dataset", tmp_path, PYTHONPATH=str(_written(tmp_path / "site", info)))
+    found = _discovered("dataset", tmp_path, PYTHONPATH=str(_written(tmp_path / "site", info)))["dataset"]
     assert found["available"]["pointed"][1] == "From an entry point."
     [broken] = found["unavailable"]
     assert broken[:2] == ["gone", "entry point third_party_gone"]
