@@ -16,7 +16,7 @@ from wsl_bench.plan import Plan, make_plan
 from wsl_bench.protocol.job import Job
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.atomic import atomic_write
-from wsl_bench.store.records import Failure, Record, read_records, set_aside
+from wsl_bench.store.records import Failure, read_records, set_aside
 from wsl_bench.training.device import auto_precision, resolve_device
 from wsl_bench.versions import versions
 
@@ -80,16 +80,17 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     """Take finished cells off the plan; set aside records that no longer verify or fit."""
     records, failures, corrupt = read_records(out)
     notes = [f"set aside: {line}" for line in corrupt]
-    stale = _superseded(plan, records)
+    stale = _superseded(plan, [(record.slug, record.content) for record in records])
+    old_failures = _superseded(plan, [(failure.slug, failure.content) for failure in failures])
+    set_aside(out, [*stale, *old_failures], "superseded")
     if stale:
-        set_aside(out, stale, "superseded")
         notes.append(
             f"{len(stale)} records were made by another version of the code or of a plug-in; they are in "
             f"{out / 'records' / 'superseded'} and their cells are computed again."
         )
     done = {record.slug for record in records}
     planned = {cell.slug for cell in plan.cells()}
-    failed = tuple(f for f in failures if f.slug in planned and not retry_failed)
+    failed = () if retry_failed else tuple(f for f in failures if f.slug in planned)
     skip = done | {failure.slug for failure in failed}
     jobs = []
     for job in plan.jobs:
@@ -111,15 +112,14 @@ def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict
     return write_leaderboard(out)
 
 
-def _superseded(plan: Plan, records: list[Record]) -> list[str]:
-    """Records of a planned (dataset, method, parameters, seed) under another key."""
+def _superseded(plan: Plan, cells: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Slugs of cells that the plan has under another key: made by other source, ours or a plug-in's."""
     planned = {(c.dataset, c.method, c.shown_params, c.seed): c.key for c in plan.cells()}
     stale = []
-    for record in records:
-        c = record.content
+    for slug, c in cells:
         name = (c["dataset"], c["method"], c["method_params"], c["seed"])
         if planned.get(name, c["key"]) != c["key"]:
-            stale.append(record.slug)
+            stale.append(slug)
     return stale
 
 

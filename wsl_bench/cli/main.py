@@ -8,13 +8,15 @@ import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from wsl_bench import __version__
 from wsl_bench.cli import inspect, leaderboard, run
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
+
+# Typer's errors are click's, or in newer versions those of the copy it carries; this finds either.
+_CLICK_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 app = typer.Typer(
     name="wslbench",
@@ -75,12 +77,9 @@ def _guarded(arguments: list[str]) -> int:
             raise
         errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True)
         return error.exit_code
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("Interrupted. Finished cells are kept; the same command continues.")
         return 130
     except Terminated:
@@ -90,6 +89,9 @@ def _guarded(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, _CLICK_ERROR):
+            error.show()  # type: ignore[attr-defined]
+            return 2
         if debug:
             raise
         errors.print(

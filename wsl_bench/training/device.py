@@ -47,7 +47,7 @@ def set_up_process(threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode would also fill every fresh tensor, a sixth of the training time; no code here
     # reads memory it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def to_device(net: nn.Module, device: str) -> nn.Module:
