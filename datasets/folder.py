@@ -67,13 +67,23 @@ class Folder(Dataset):
                 found=f"{image_id!r}, {row['file']!r}", fix="Use paths relative to the directory.",
             )  # fmt: skip
         width, height = self._size(row)
-        has_truth = image_id in self._boxes or (self.root / "masks" / f"{image_id}.png").is_file()
         label = _choice(where, "label", row["label"], {"0": 0, "1": 1})
-        located = _choice(where, "has_boxes", row.get("has_boxes") or str(int(has_truth)), {"0": 0, "1": 1})
-        if located and not has_truth:
+        mask_file = self.root / "masks" / f"{image_id}.png"
+        if row.get("has_boxes"):
+            located = _choice(where, "has_boxes", row["has_boxes"], {"0": 0, "1": 1})
+        else:  # many sets have a mask for every image, blank on the healthy ones
+            located = int(
+                image_id in self._boxes or bool(label and mask_file.is_file() and _read_image(mask_file).any())
+            )
+        if located and image_id not in self._boxes and not mask_file.is_file():
             raise DataError(
                 where, expected="boxes or a mask, as has_boxes is 1", found="neither",
                 fix="Add the boxes to boxes.csv, or set has_boxes to 0.",
+            )  # fmt: skip
+        if located and not label:
+            raise DataError(
+                where, expected="ground truth on positives only", found=f"boxes of {image_id!r}, whose label is 0",
+                fix="Set its label to 1, or remove its boxes.",
             )  # fmt: skip
         split: Split | None = None
         if self.split_column and row.get("split"):
@@ -82,7 +92,7 @@ class Folder(Dataset):
             image_id=image_id,
             group=row.get("group_id") or image_id,
             label=label,
-            located=bool(located and label),
+            located=bool(located),
             height=height,
             width=width,
             split=split,
@@ -103,8 +113,11 @@ class Folder(Dataset):
     def _size(self, row: dict[str, str]) -> tuple[int, int]:
         if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
             return int(row["width"]), int(row["height"])
-        height, width = _read_image(self.root / row["file"]).shape
-        return width, height
+        try:
+            with Image.open(self.root / row["file"]) as image:
+                return image.size
+        except Exception:  # an image that cannot be read is refused, or skipped, when its turn comes
+            return 0, 0
 
 
 def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
@@ -170,10 +183,12 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                raise ValueError(f"more than 8 bits a pixel (mode {image.mode}); convert it with a window you choose")
             return np.asarray(image.convert("L"))
     except Exception as error:  # Pillow raises many types on damaged files
         found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise DataError(
-            path, expected="a readable image", found=found,
+            path, expected="a readable 8-bit image", found=found,
             fix="Replace the file, or leave such images out with --skip-corrupt.",
         ) from None  # fmt: skip

@@ -28,7 +28,9 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        doc = cls.__dict__.get("__doc__")
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.__doc__ = doc  # a class without one gets its signature from dataclass, which is no summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,6 +94,8 @@ def _jobs(
     for method in methods:
         trained = _trained_by(method)
         recipe = recipe_for(spec, dataset.suggested, trained.recipe if trained else {"epochs": 0}, n_train, precision)
+        # The images are prepared at one size; a network's own suggestion cannot change that.
+        recipe = replace(recipe, image_size=dataset.prepared.image_size)
         parts = _training_parts(trained, recipe, hashes, seed, device, spec.rules)
         training_key = digest(parts)
         cell = _cell(dataset, method, seed, parts, spec.rules)

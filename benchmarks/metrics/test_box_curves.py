@@ -56,9 +56,7 @@ def test_box_curves(benchmark: Any, kind: str, shape: tuple[int, int], way: Call
     expected = sweep(scores, boxes)
     benchmark.group = f"box curves, {kind}, {height} x {width}"
     # The loop takes up to half a minute a map: once is enough.
-    found = (
-        benchmark(way, scores, boxes) if way is sweep else benchmark.pedantic(way, (scores, boxes), rounds=1)
-    )
+    found = benchmark(way, scores, boxes) if way is sweep else benchmark.pedantic(way, (scores, boxes), rounds=1)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

@@ -138,7 +138,9 @@ def test_a_cell_that_fails_is_named_and_the_others_are_done(place: Path, tmp_pat
     again = wslbench(*command, cwd=tmp_path, env=env)
     assert again.returncode == 1
     assert "done (" not in again.stdout  # neither the finished cells nor, unasked, the failed one
-    fixed = BROKEN.replace('raise RuntimeError("no map today")', "return net(images).softmax(1)[:, 1], images[:, 0].abs()")
+    fixed = BROKEN.replace(
+        'raise RuntimeError("no map today")', "return net(images).softmax(1)[:, 1], images[:, 0].abs()"
+    )
     (tmp_path / "plugins" / "methods" / "explodes.py").write_text(fixed)
     mended = wslbench(*command, cwd=tmp_path, env=env)
     assert mended.returncode == 0, mended.stderr  # another source is another cell

@@ -215,7 +215,7 @@ def test_a_table_that_is_no_text_is_refused(root: Path) -> None:
 
 def test_a_missing_image_is_named(root: Path, tmp_path: Path) -> None:
     (root / "images/case003.png").unlink()
-    with pytest.raises(DataError, match=r"case003.png: expected a readable image, found no such file"):
+    with pytest.raises(DataError, match=r"case003.png: expected a readable 8-bit image, found no such file"):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
 
 
@@ -228,7 +228,7 @@ def test_a_truncated_image_is_refused_or_skipped(suffix: str, share: float, root
     content = picture.read_bytes()
     picture.write_bytes(content[: int(share * len(content))])
     _edit(root / "labels.csv", _setting(5, file=f"images/case003.{suffix}"))
-    with pytest.raises(DataError, match=rf"case003.{suffix}: expected a readable image"):
+    with pytest.raises(DataError, match=rf"case003.{suffix}: expected a readable 8-bit image"):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
     prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", skip_corrupt=True)
     assert list(prepared.skipped) == ["case003"]
@@ -268,3 +268,41 @@ def test_the_real_datasets(name: str, images: int, positive: int, located: int, 
     assert all((t.mask is not None) == (name == "mtd1344") for t in truths)
     assert dataset.image(samples[0]).shape == (samples[0].height, samples[0].width)
     make_manifest(name, samples)
+
+
+def test_skip_corrupt_reaches_images_whose_size_is_not_in_the_table(tmp_path: Path) -> None:
+    root = tiny_folder(tmp_path / "data", n=30)
+    text = (root / "labels.csv").read_text().replace(",40,32,", ",,,")
+    (root / "labels.csv").write_text(text)
+    (root / "images/case003.png").write_bytes(b"broken")
+    prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", skip_corrupt=True)
+    assert list(prepared.skipped) == ["case003"]
+
+
+def test_more_than_8_bits_are_refused_not_clipped(root: Path) -> None:
+    ramp = np.linspace(0, 65535, 32 * 40).astype(np.uint16).reshape(32, 40)
+    Image.fromarray(ramp).save(root / "images/case000.png")
+    with pytest.raises(DataError, match="more than 8 bits"):
+        _open(root).image(_by_id(_open(root))["case000"])
+
+
+def test_blank_masks_of_healthy_images_are_no_ground_truth(root: Path) -> None:
+    (root / "masks").mkdir()
+    (root / "boxes.csv").unlink()
+    text = (root / "labels.csv").read_text().splitlines()
+    kept = [line.split(",") for line in text]
+    column = kept[0].index("has_boxes")
+    (root / "labels.csv").write_text("\n".join(",".join(f[:column] + f[column + 1 :]) for f in kept) + "\n")
+    for i in range(N):
+        mask = np.zeros((32, 40), np.uint8)
+        mask[4:9, 5:15] = 255 * (i % 2)
+        Image.fromarray(mask).save(root / "masks" / f"case{i:03d}.png")
+    samples = _open(root).samples()
+    assert [s.located for s in samples] == [s.label == 1 for s in samples]
+
+
+def test_ground_truth_on_a_negative_is_refused(root: Path) -> None:
+    text = (root / "labels.csv").read_text().replace(",1,patient001,", ",0,patient001,")
+    (root / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match="whose label is 0"):
+        _open(root).samples()

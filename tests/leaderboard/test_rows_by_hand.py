@@ -69,8 +69,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in SEEDS:
         probability = np.random.default_rng(seed).random(30)
         write_cell(
-            root, "ours", seed, random_maps(30, seed, blank=(3, 5)), probability=probability, threshold=0.4 + 0.1 * seed,
-            decision=0.3 + 0.1 * seed,
+            root, "ours", seed, random_maps(30, seed, blank=(3, 5)), probability=probability,
+            threshold=0.4 + 0.1 * seed, decision=0.3 + 0.1 * seed,
         )  # fmt: skip
         write_cell(root, "prior", seed, np.ones((30, *SHAPE), np.float32), sanity=True, val_auc=None, polarity=None)
     return root
@@ -92,7 +92,9 @@ def test_every_mean_is_that_of_the_loops(run: Path, rule: str) -> None:
     assert float(row["auc"]) == pytest.approx(np.mean([roc_auc_score(labels, p) for p in probabilities]), abs=1e-12)
     right = [((p >= 0.3 + 0.1 * s) == labels).mean() for s, p in zip(SEEDS, probabilities, strict=True)]
     assert float(row["accuracy"]) == pytest.approx(np.mean(right), abs=1e-12)
-    assert float(row["accuracy_at_half"]) == pytest.approx(np.mean([((p >= 0.5) == labels).mean() for p in probabilities]))
+    assert float(row["accuracy_at_half"]) == pytest.approx(
+        np.mean([((p >= 0.5) == labels).mean() for p in probabilities])
+    )
     assert (row["n_images"], row["n_located"], row["n_negative"]) == ("30", "14", "15")
     assert float(row["empty_rate"]) == pytest.approx(2 / 14)
 
@@ -137,13 +139,54 @@ def test_cells_are_the_trainings_of_the_row(run: Path) -> None:
 
 def test_columns_are_the_public_ones_in_order(run: Path) -> None:
     header = render(run, "csv").splitlines()[0].split(",")
-    expected = (
-        "dataset,method,method_params,threshold_rule,threshold,threshold_low,threshold_high,status,n_seeds,n_images,"
-        "n_located,n_negative,n_val_boxes,rank_low,rank_high,iop,iop_low,iop_high,fpr,fpr_low,fpr_high,fnr,fnr_low,"
-        "fnr_high,iou,iou_low,iou_high,dice,dice_low,dice_high,accuracy,accuracy_low,accuracy_high,auc,auc_low,"
-        "auc_high,empty_rate,empty_rate_low,empty_rate_high,fpr_negative,fpr_negative_low,fpr_negative_high,pxap,"
-        "pxap_low,pxap_high,n_parameters"
-    ).split(",")
+    expected = [
+        "dataset",
+        "method",
+        "method_params",
+        "threshold_rule",
+        "threshold",
+        "threshold_low",
+        "threshold_high",
+        "status",
+        "n_seeds",
+        "n_images",
+        "n_located",
+        "n_negative",
+        "n_val_boxes",
+        "rank_low",
+        "rank_high",
+        "iop",
+        "iop_low",
+        "iop_high",
+        "fpr",
+        "fpr_low",
+        "fpr_high",
+        "fnr",
+        "fnr_low",
+        "fnr_high",
+        "iou",
+        "iou_low",
+        "iou_high",
+        "dice",
+        "dice_low",
+        "dice_high",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "auc",
+        "auc_low",
+        "auc_high",
+        "empty_rate",
+        "empty_rate_low",
+        "empty_rate_high",
+        "fpr_negative",
+        "fpr_negative_low",
+        "fpr_negative_high",
+        "pxap",
+        "pxap_low",
+        "pxap_high",
+        "n_parameters",
+    ]
     assert header[: len(expected)] == expected
     assert list(export.FIXED_COLUMNS) == expected
 
@@ -156,7 +199,9 @@ def test_intervals_hold_the_mean_and_stay_in_bounds(run: Path) -> None:
                 assert 0 <= low <= mean <= high <= 1
                 assert float(row[f"{metric}_fixed_low"]) <= mean <= float(row[f"{metric}_fixed_high"])
         if row["method"] == "ours":  # seeds add to the uncertainty of the method
-            assert float(row["iou_high"]) - float(row["iou_low"]) > float(row["iou_fixed_high"]) - float(row["iou_fixed_low"])
+            assert float(row["iou_high"]) - float(row["iou_low"]) > float(row["iou_fixed_high"]) - float(
+                row["iou_fixed_low"]
+            )
 
 
 def test_statuses(tmp_path: Path) -> None:

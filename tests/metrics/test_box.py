@@ -72,9 +72,7 @@ def naive_at(mask: NDArray[np.bool_], boxes: NDArray[np.float64], scale: int) ->
     return [[len(components)], iou_largest, iou_any, iobb_any, hits_iou, hits_iobb]
 
 
-def naive(
-    scores: NDArray[np.float32], boxes: NDArray[np.float64], scale: int
-) -> dict[str, NDArray[np.float64]]:
+def naive(scores: NDArray[np.float32], boxes: NDArray[np.float64], scale: int) -> dict[str, NDArray[np.float64]]:
     seen: dict[bytes, list[list[float]]] = {}
     columns: list[list[list[float]]] = []
     for t in GRID:

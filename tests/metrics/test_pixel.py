@@ -30,9 +30,7 @@ def naive_curves(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple
     return [int((p & truth).sum()) for p in predicted], [int((p & ~truth).sum()) for p in predicted]
 
 
-def curves(
-    scores: NDArray[np.float32], truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def curves(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return curves_from_histograms(*pixel_histograms(scores, truth))
 
 

@@ -134,3 +134,16 @@ def test_code_in_a_file_is_not_run(suffix: str, plain: bool, tmp_path: Path) -> 
     with pytest.raises(DataError):
         _build(path)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(64, 3, 5, 5), torch.zeros(64)])
+def test_a_first_layer_of_another_kernel_is_named(tensor: Any, tmp_path: Path) -> None:
+    save_file(_build(None).state_dict() | {FIRST: tensor}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match=r"features\.conv0\.weight of shape \(64, 1, 7, 7\)"):
+        _build(tmp_path / "w.safetensors")
+
+
+def test_an_empty_weight_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"")
+    with pytest.raises(DataError):
+        _build(tmp_path / "w.pth")

@@ -235,3 +235,13 @@ def test_extra_maps_are_those_of_figure_4() -> None:
 def test_a_masked_net_without_variance_has_none() -> None:
     net = MaskedCNN(SMALL, variational=False, code_bias=0.0, polarity_start=True)
     assert net.code(_images(1))[1] is None
+
+
+@pytest.mark.parametrize("tau", [0.058, 0.65, 0.9, 0.95])
+def test_a_saturated_mask_is_at_most_one(tau: float) -> None:
+    method, net = _net("featuremask", replace(SMALL, width=0.01), tau=tau)
+    with torch.no_grad():
+        net.mu.weight.zero_()
+        net.mu.bias.fill_(50.0)
+        maps = method.localize(net, _images(1, 16))[1]
+    assert float(maps.max()) <= 1

@@ -12,8 +12,8 @@ from study_helper import plan_of, run_plan
 
 from wsl_bench.leaderboard.build import render
 from wsl_bench.protocol.cell import run_job
-from wsl_bench.study import open_study, remaining
 from wsl_bench.spec import RunSpec, with_fields
+from wsl_bench.study import open_study, remaining
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bits(out: Path) -> dict[str, str]:
     """sha256 of every record and artefact by file name."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "records").iterdir()) if p.is_file()}
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "records").iterdir()) if p.is_file()
+    }
 
 
 def test_order_of_jobs_and_cells_changes_nothing(study: Path, tmp_path: Path) -> None:

@@ -74,7 +74,9 @@ def test_the_code_that_reads_test_cannot_search_a_threshold() -> None:
         OperatingPoint(1, "none", 1.0, 0.5, "iou", 0.1, 0.5, "a:b").threshold = 0.7  # type: ignore[misc]
 
 
-def test_evaluating_on_the_split_a_threshold_was_fitted_on_is_refused(two_truths: tuple[Path, Path], tmp_path: Path) -> None:
+def test_evaluating_on_the_split_a_threshold_was_fitted_on_is_refused(
+    two_truths: tuple[Path, Path], tmp_path: Path
+) -> None:
     plan = plan_of(two_truths[0], tmp_path)
     folder = plan.datasets[0].prepared.folder
     val = ValidationSplit.load(folder)

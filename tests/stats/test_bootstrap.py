@@ -11,7 +11,11 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from wsl_bench.stats.bootstrap import (
-    bootstrap_auc, bootstrap_mean, bootstrap_pxap, cluster_weights, percentile_interval,
+    bootstrap_auc,
+    bootstrap_mean,
+    bootstrap_pxap,
+    cluster_weights,
+    percentile_interval,
 )  # fmt: skip
 from wsl_bench.stats.crossed import crossed_interval, crossed_interval_of
 from wsl_bench.stats.jackknife import pseudo_values_auc, pseudo_values_pxap
@@ -105,7 +109,7 @@ def test_pseudo_values_against_loops(
     names = np.unique(GROUPS)
     for s in range(2):
         for c, name in enumerate(names):
-            keep = GROUPS != name
+            keep = name != GROUPS
             whole, rest = roc_auc_score(LABELS, scores[s]), roc_auc_score(LABELS[keep], scores[s][keep])
             assert by_auc[s, c] == pytest.approx(12 * whole - 11 * rest)
             whole, rest = naive_pxap(tp[s], fp[s], area), naive_pxap(tp[s][keep], fp[s][keep], area[keep])

@@ -54,9 +54,7 @@ def test_clear_orders_are_found_in_both_directions() -> None:
 
 def test_family_wise_error_under_the_null() -> None:
     rng = np.random.default_rng(3)
-    false = sum(
-        any(r != (1, 4) for r in rank_ranges(study(rng, [0.0] * 4), range(80)).values()) for _ in range(400)
-    )
+    false = sum(any(r != (1, 4) for r in rank_ranges(study(rng, [0.0] * 4), range(80)).values()) for _ in range(400))
     # 5 % of 400 is 20, standard error 4.4.
     assert false <= 20 + 2 * 4.4
 

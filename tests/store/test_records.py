@@ -227,3 +227,10 @@ def test_costs_are_kept_apart(tmp_path: Path) -> None:
     write_cost(tmp_path, SLUG, {"train_seconds": 1.5})
     assert read_costs(tmp_path) == {SLUG: {"train_seconds": 1.5}}
     assert read_records(tmp_path) == ([], [], [])
+
+
+def test_a_changed_digit_in_a_record_is_noticed(tmp_path: Path) -> None:
+    _write(tmp_path)
+    path = _record_file(tmp_path)
+    path.write_text(path.read_text().replace('"value": 0.25', '"value": 0.75'))
+    assert read_records(tmp_path)[0] == []

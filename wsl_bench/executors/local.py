@@ -68,6 +68,9 @@ class _Worker:
 
     def give(self, job: Job, on_event: OnEvent) -> None:
         """Hand over a job."""
+        if not self.process.is_alive():  # died while it had nothing to do
+            self.pipe.close()
+            self._start()
         self.job = job
         self._open = {cell.slug for cell in job.cells}
         on_event({"event": "start", "label": job.label(), "job": job.training_key})

@@ -181,9 +181,7 @@ def _grows(nodes: Ints, keep: int, lose: int) -> bool:
 
 
 @compiled
-def _merge(
-    nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, spans: Floats, passed: Ints
-) -> int:
+def _merge(nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> int:
     """Make one component of the roots a and b at bin k and return its root; lives that end are scored."""
     keep, lose = (a, b) if nodes[a, SIZE] > nodes[b, SIZE] else (b, a)
     # What was born at this very bin has not been seen at any threshold yet: nothing to score.

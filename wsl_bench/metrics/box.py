@@ -74,9 +74,7 @@ def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCu
     from wsl_bench.metrics import _box_kernels as kernels
 
     if scores.ndim != 2 or scores.size == 0:
-        raise ValueError(
-            f"scores: expected a map (H, W) with at least one pixel, found the shape {scores.shape}"
-        )
+        raise ValueError(f"scores: expected a map (H, W) with at least one pixel, found the shape {scores.shape}")
     height, width = scores.shape
     edges = _clipped_edges(checked_boxes(boxes), height, width)
     order, starts = np.empty(scores.size, dtype=np.int32), np.zeros(N_THRESHOLDS + 1, dtype=np.int64)

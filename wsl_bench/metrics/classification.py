@@ -120,16 +120,12 @@ def _no_values(values: Float) -> bool:
     return values.size == 0 or bool(np.isnan(values[0]))
 
 
-def _checked(
-    labels: ArrayLike, values: ArrayLike, *, highest: float = np.inf
-) -> tuple[NDArray[np.bool_], Float]:
+def _checked(labels: ArrayLike, values: ArrayLike, *, highest: float = np.inf) -> tuple[NDArray[np.bool_], Float]:
     """Labels as booleans and values as float64, either all NaN or all finite (in [0, highest] if that is)."""
     label_array: NDArray[Any] = np.asarray(labels)
     array = np.asarray(values, dtype=np.float64)
     if label_array.ndim != 1 or label_array.shape != array.shape:
-        raise ValueError(
-            f"expected labels and values of one shape (N,), found {label_array.shape}, {array.shape}"
-        )
+        raise ValueError(f"expected labels and values of one shape (N,), found {label_array.shape}, {array.shape}")
     if not np.isin(label_array, (0, 1)).all():
         raise ValueError("labels: expected only 0 and 1")
     if not np.isnan(array).all():

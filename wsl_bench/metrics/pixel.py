@@ -37,9 +37,7 @@ def pixel_histograms(
     from wsl_bench.metrics import _pixel_kernels
 
     if scores.shape != truth.shape or truth.dtype != np.bool_:
-        raise ValueError(
-            f"truth: expected bool {scores.shape} like the scores, found {truth.dtype} {truth.shape}"
-        )
+        raise ValueError(f"truth: expected bool {scores.shape} like the scores, found {truth.dtype} {truth.shape}")
     flat = flat_scores(scores)
     both = np.zeros((2, N_THRESHOLDS), dtype=np.uint32)
     if not _pixel_kernels.histograms(flat, np.require(truth.reshape(-1), requirements=["C", "W"]), both):

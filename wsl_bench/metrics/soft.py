@@ -47,9 +47,7 @@ def soft_counts(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> SoftCo
     an expected value); relevance rank accuracy, Arras et al., CLEVR-XAI, Information Fusion 2022.
     """
     if scores.shape != truth.shape or truth.dtype != np.bool_ or scores.size == 0:
-        raise ValueError(
-            f"truth: expected bool {scores.shape} like the scores, found {truth.dtype} {truth.shape}"
-        )
+        raise ValueError(f"truth: expected bool {scores.shape} like the scores, found {truth.dtype} {truth.shape}")
     flat, inside = scores.astype(np.float64).reshape(-1), truth.reshape(-1)
     low, maximum = float(flat.min()), float(flat.max())
     if not (low >= 0 and np.isfinite(maximum)):

@@ -139,9 +139,7 @@ class Tally:
         return cls(**loaded)
 
 
-def _rows_of(
-    owner: NDArray[np.int32], images: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _rows_of(owner: NDArray[np.int32], images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The rows owned by each image in turn, and their owners as indices into `images`; `owner` ascends."""
     first = np.searchsorted(owner, images, side="left")
     counts = np.searchsorted(owner, images, side="right") - first
@@ -160,9 +158,7 @@ def _steps(hits: NDArray[np.uint32]) -> NDArray[np.signedinteger[Any]]:
 def _refuse_contradiction(located: bool, n_truth_pixels: int, n_boxes: int) -> None:
     if located != (n_truth_pixels > 0) or (n_boxes and not located):
         wanted = "some, as it is located" if located else "none, as it is not located"
-        raise ValueError(
-            f"ground truth: expected {wanted}; found {n_truth_pixels} pixels and {n_boxes} boxes"
-        )
+        raise ValueError(f"ground truth: expected {wanted}; found {n_truth_pixels} pixels and {n_boxes} boxes")
 
 
 class TallyBuilder:

@@ -92,7 +92,7 @@ class DeterministicMask(TrainedMethod):
     def localize(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Softmax of the classifier block; M / (1 - tau)."""
         mask, logits = self._forward(net, images)
-        return torch.softmax(logits, dim=1)[:, 1], mask.squeeze(1) / (1 - self.tau)
+        return torch.softmax(logits, dim=1)[:, 1], (mask.squeeze(1) / (1 - self.tau)).clamp(0, 1)
 
     def _forward(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         masked = cast(Any, net)

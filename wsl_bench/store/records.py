@@ -23,6 +23,7 @@ from wsl_bench.store.atomic import atomic_write, write_arrays
 
 RECORD_VERSION = 1
 FOLDER = "records"
+ARTEFACTS = ("val", "test", "maps")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def write_record(
         for name, arrays in artefacts.items()
     }
     record = {"record_version": RECORD_VERSION, **content, "artefacts": named}
+    record["sha256"] = _content_sha256(record)
     atomic_write(folder / f"{slug}.json", _json(record))
     (folder / f"{slug}.failed.json").unlink(missing_ok=True)
 
@@ -147,7 +149,8 @@ def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]
             "It is set aside."
         )
     try:
-        artefacts = [(str(a["file"]), str(a["sha256"])) for a in content["artefacts"].values()]
+        named = content["artefacts"]
+        artefacts = [(str(named[name]["file"]), str(named[name]["sha256"])) for name in ARTEFACTS]
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{path}: expected its artefacts with sha256, found none. It is set aside.") from None
     for file, sha256 in artefacts:
@@ -158,6 +161,8 @@ def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]
             raise StoreError(f"{artefact}: cannot be read ({error}); its record is set aside.") from None
         if found != sha256:
             raise StoreError(f"{artefact}: expected sha256 {sha256}, found {found}. Its record is set aside.")
+    if content.get("sha256") != _content_sha256(content):
+        raise StoreError(f"{path}: expected the content its own sha256 was taken of, found another. It is set aside.")
     return content
 
 
@@ -167,6 +172,11 @@ def _artefact_path(root: Path, file: str) -> Path:
     if file != f"{FOLDER}/{name}":
         raise StoreError(f"a record names an artefact outside its folder: {file!r}. It is set aside.")
     return root / FOLDER / name
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    """sha256 of a record without the field that holds it."""
+    return hashlib.sha256(_json({k: v for k, v in content.items() if k != "sha256"})).hexdigest()
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -51,8 +51,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
         if name.startswith("classifier."):
             continue
         found = given.get(name)
-        if found is not None and name == "features.conv0.weight" and found.shape[1] != tensor.shape[1]:
-            found = found.sum(1, keepdim=True).expand_as(tensor) / tensor.shape[1]
+        if found is not None and name == "features.conv0.weight":
+            found = _to_channels(found, tensor)
         if found is None or found.shape != tensor.shape:
             raise DataError(
                 path, expected=f"layer {name} of shape {tuple(tensor.shape)} (timm's densenet121)",
@@ -61,6 +61,13 @@ def load_weights(net: nn.Module, path: Path) -> None:
             )  # fmt: skip
         chosen[name] = found
     net.load_state_dict(own | chosen)
+
+
+def _to_channels(found: Tensor, own: Tensor) -> Tensor:
+    """A first convolution summed over its colours, if that is all in which it differs."""
+    if found.ndim != own.ndim or found[:, :1].shape != own[:, :1].shape or found.shape == own.shape:
+        return found
+    return found.sum(1, keepdim=True).expand_as(own) / own.shape[1]
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -75,5 +82,5 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # the loaders raise many types
         raise DataError(
             path, expected="a .safetensors or .pth file of tensors (read with weights_only)",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0]}", fix="Save the state_dict again.",
+            found=" ".join(f"{type(error).__name__}: {error}".splitlines()[:1]), fix="Save the state_dict again.",
         ) from None  # fmt: skip
