@@ -88,6 +88,8 @@ class Running:
     def _epoch(self, key: str, event: dict[str, Any]) -> None:
         job = self._jobs[key]
         state = f"epoch {event['epoch']}/{event['epochs']} loss {event['loss']:.3f} val acc {event['accuracy']:.3f}"
+        if event["epoch"] == event["epochs"]:  # the random start of an untrained network has no loss
+            state = f"evaluating, val acc {event['accuracy']:.3f}"
         self._progress.update(self._rows[key], completed=event["epoch"], state=state)
         self._done_cost[key] = 0.9 * job.cost * event["epoch"] / max(1, event["epochs"])
 

@@ -91,14 +91,14 @@ def _profile(o: Opacity, dx: float, dy: float) -> float:
     angle = math.atan2(dy / o.ry, dx / o.rx)
     edge = 1.0 + o.wobble * (math.cos(2.0 * angle + o.phase) + 0.7 * math.cos(3.0 * angle + 2.3 * o.phase))
     radius = (ex**o.power + ey**o.power) ** (1.0 / o.power) / edge
-    inner = 1.0 - (1.0 - 0.1 ** (1.0 / o.falloff)) * radius * radius
+    inner = 1.0 - o.curve * radius * radius
     return inner**o.falloff if inner > 0.0 else 0.0
 
 
 @inlined
 def _grain(o: Opacity, lattice: FloatArray, x: float, y: float) -> float:
     """Texture of an opacity: a factor around 1, two octaves of noise, mottled or streaked."""
-    c, s = math.cos(o.grain_angle), math.sin(o.grain_angle)
+    c, s = o.grain_cos, o.grain_sin
     along, across = (c * x + s * y) / o.grain_long, (c * y - s * x) / o.grain_short
     noise = 0.9 * _lattice_noise(lattice, along, across)
     noise += 0.4 * _lattice_noise(lattice, 2.3 * along + 5.0, 2.3 * across + 5.0)

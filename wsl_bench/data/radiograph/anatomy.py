@@ -105,29 +105,26 @@ def draw_thorax(rng: np.random.Generator) -> Thorax:
     return Thorax(*(_LOW + _SPAN * rng.random(_LOW.size)).tolist())
 
 
+_TRUNKS, _PIECES = 8, 4  # vessels a lung, straight pieces a vessel
+_SIDE = np.repeat([-1.0, 1.0], _TRUNKS)
+_HEADING = np.tile(1.05 * np.pi * ((np.arange(_TRUNKS) + 0.5) / _TRUNKS - 0.5), 2)  # 0: away from the midline
+_REACH = 1.0 + 0.35 * np.abs(np.sin(_HEADING))  # lungs are taller than wide
+_CALIBRE = np.broadcast_to(0.009 * 0.78 ** np.arange(_PIECES)[:, None], (_PIECES, _SIDE.size))
+
+
 def draw_vessels(rng: np.random.Generator) -> FloatArray:
     """Branching lung vessels as strokes (n, 6): x0, y0, x1, y1, half width, density, in the patient frame."""
-    trunks, pieces = 8, 4
-    side = np.repeat([-1.0, 1.0], trunks)
-    slot = np.tile((np.arange(trunks) + 0.5) / trunks, 2)
-    first = np.pi * 1.05 * (slot - 0.5)  # 0 points away from the midline
-    turns = rng.normal(0.0, 0.16, (pieces, slot.size))
-    heading = first + np.cumsum(turns, axis=0)
-    length = rng.uniform(0.04, 0.075, slot.size) * (1.0 + 0.35 * np.abs(np.sin(first)))
-    thick = np.broadcast_to(0.009 * 0.78 ** np.arange(pieces)[:, None], heading.shape)
-    root = np.stack([0.075 * side, 0.01 * side + rng.normal(0.0, 0.015, slot.size) - 0.01], axis=-1)
-
-    fork = heading + rng.choice([-0.6, 0.6], heading.shape)
-    angles = np.stack([heading, fork])
-    steps = np.stack([side * np.cos(angles), np.sin(angles)], axis=-1) * length[:, None]
+    shape = _CALIBRE.shape
+    heading = _HEADING + np.cumsum(rng.normal(0.0, 0.16, shape), axis=0)
+    angles = np.stack([heading, heading + np.where(rng.random(shape) < 0.5, -0.6, 0.6)])  # trunk and fork
+    length = rng.uniform(0.04, 0.075, _SIDE.size) * _REACH
+    steps = np.stack([_SIDE * length * np.cos(angles), length * np.sin(angles)], axis=-1)
+    root = np.stack([0.075 * _SIDE, 0.01 * _SIDE + rng.normal(0.0, 0.015, _SIDE.size) - 0.01], axis=-1)
     tips = root + np.cumsum(steps[0], axis=0)
     strength = rng.uniform(0.03, 0.10)
-    return np.concatenate(
-        [
-            _strokes(tips - steps[0], tips, thick, strength * (0.35 + 60.0 * thick)),
-            _strokes(tips, tips + 0.8 * steps[1], 0.6 * thick, strength * (0.30 + 50.0 * thick)),
-        ]
-    )
+    trunks = _strokes(tips - steps[0], tips, _CALIBRE, strength * (0.35 + 60.0 * _CALIBRE))
+    twigs = _strokes(tips, tips + 0.8 * steps[1], 0.6 * _CALIBRE, strength * (0.30 + 50.0 * _CALIBRE))
+    return np.concatenate([trunks, twigs])
 
 
 def draw_bones(rng: np.random.Generator, thorax: Thorax) -> FloatArray:

@@ -27,11 +27,13 @@ class Opacity(NamedTuple):
     wobble: float  # irregularity of the edge
     phase: float
     falloff: float  # below 1: plateau with a steep edge; 2: bright core and faint rim
+    curve: float  # makes the profile fall to 10 % on the edge, whatever the falloff
     density: float  # attenuation at the centre
     grain: float  # strength of the texture, relative to the density
-    grain_long: float  # cell of the texture along grain_angle and across it
+    grain_long: float  # cell of the texture along its direction and across it
     grain_short: float
-    grain_angle: float
+    grain_cos: float  # direction of the texture
+    grain_sin: float
 
 
 # For one, two and three opacities an image: medians of width and height as fractions of the image side.
@@ -115,9 +117,11 @@ def _opacity(
         wobble=0.08 * wobble,
         phase=2.0 * np.pi * phase,
         falloff=0.6 + 1.2 * falloff,
+        curve=1.0 - 0.1 ** (1.0 / (0.6 + 1.2 * falloff)),
         density=0.17 + 0.14 * character + 0.06 * dense,  # from ground glass to consolidation
         grain=strength if mottled or smooth > _SMOOTH_SHARE else 0.25 * strength,
         grain_long=short * (1.0 + 0.3 * stretch if mottled else 5.0 + 3.0 * stretch),
         grain_short=short,
-        grain_angle=np.pi * angle,
+        grain_cos=float(np.cos(np.pi * angle)),
+        grain_sin=float(np.sin(np.pi * angle)),
     )  # fmt: skip

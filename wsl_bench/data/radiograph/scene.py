@@ -19,7 +19,7 @@ from wsl_bench.data.radiograph.opacities import draw_lesions, draw_shadows
 from wsl_bench.data.radiograph.streams import TUBE_SHARE, Part, label, stream
 
 MASK_LEVEL = 0.1  # share of a lesion's peak above which a pixel belongs to its mask
-_LATTICE = (48, 48)
+_LATTICE = (32, 32)  # at the cells in use, textures repeat after an image side or more
 
 
 @dataclass(frozen=True)
