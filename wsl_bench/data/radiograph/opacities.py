@@ -41,7 +41,7 @@ class Opacity(NamedTuple):
 # have the statistics of RSNA's.
 _COUNT_SHARE = (0.44, 0.54, 0.02)
 _WIDTH = (0.210, 0.245, 0.182)
-_HEIGHT = (0.226, 0.365, 0.208)
+_HEIGHT = (0.220, 0.357, 0.204)
 _WIDTH_SPREAD, _HEIGHT_SPREAD = 0.37, 0.58
 _WITHIN_IMAGE = 0.75  # correlation of sizes within an image
 _WIDTH_HEIGHT = 0.6  # correlation of width and height
@@ -106,8 +106,8 @@ def _opacity(
     rng: np.random.Generator, box: tuple[float, float, float, float], character: float, mottled: bool
 ) -> Opacity:
     x, y, rx, ry = box
-    power, wobble, phase, falloff, dense, grain, cell, angle, stretch, smooth = rng.random(10).tolist()
-    short = 0.033 + 0.010 * cell
+    power, wobble, phase, steep, dense, grain, cell, angle, stretch, smooth = rng.random(10).tolist()
+    short, falloff = 0.033 + 0.010 * cell, 0.6 + 1.2 * steep
     strength = 0.80 + 0.25 * grain
     if not mottled:  # streaks have edges in one direction only: stronger and finer, they are as sharp
         short, strength = 0.87 * short, strength + 0.15
@@ -116,8 +116,8 @@ def _opacity(
         power=2.2 + 1.3 * power,
         wobble=0.08 * wobble,
         phase=2.0 * np.pi * phase,
-        falloff=0.6 + 1.2 * falloff,
-        curve=1.0 - 0.1 ** (1.0 / (0.6 + 1.2 * falloff)),
+        falloff=falloff,
+        curve=1.0 - 0.1 ** (1.0 / falloff),
         density=0.17 + 0.14 * character + 0.06 * dense,  # from ground glass to consolidation
         grain=strength if mottled or smooth > _SMOOTH_SHARE else 0.25 * strength,
         grain_long=short * (1.0 + 0.3 * stretch if mottled else 5.0 + 3.0 * stretch),
