@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_bench.metrics._jit import compiled
+from wsl_bench.jit import compiled
 from wsl_bench.metrics.box import N_LEVELS, N_SPANS, OVERLAP_LEVELS
 from wsl_bench.metrics.grid import N_THRESHOLDS
 

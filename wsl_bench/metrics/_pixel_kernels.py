@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_bench.metrics._jit import compiled
+from wsl_bench.jit import compiled
 from wsl_bench.metrics.grid import N_THRESHOLDS, THRESHOLDS
 
 # One entry more than there are thresholds, so that bin 1000 can be compared with its successor too.

@@ -10,9 +10,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from wsl_bench.data.radiograph._jit import compiled, inlined
 from wsl_bench.data.radiograph.anatomy import Thorax
 from wsl_bench.data.radiograph.opacities import Opacity
+from wsl_bench.jit import inlined, unchecked
 
 FloatArray = npt.NDArray[np.float64]
 _REACH = 1.6  # an opacity ends within so many half axes of its centre
@@ -24,7 +24,7 @@ def _step(x: float) -> float:
     return x * x * (3.0 - 2.0 * x)
 
 
-@compiled
+@unchecked
 def add_strokes(field: FloatArray, strokes: FloatArray) -> None:
     """Add straight strokes (n, 6) in image coordinates: x0, y0, x1, y1, half width, density.
 
@@ -71,7 +71,7 @@ def _lattice_noise(lattice: FloatArray, x: float, y: float) -> float:
     return float(top + fy * (bottom - top))
 
 
-@compiled
+@unchecked
 def add_texture(field: FloatArray, weight: FloatArray, lattice: FloatArray, cell: float, strength: float) -> None:
     """Add lattice noise of the given cell size, weighted pixel by pixel."""
     size = field.shape[0]
@@ -105,7 +105,7 @@ def _grain(o: Opacity, lattice: FloatArray, x: float, y: float) -> float:
     return max(0.1, 1.0 + o.grain * noise)
 
 
-@compiled
+@unchecked
 def add_opacity(t: Thorax, o: Opacity, lattice: FloatArray, lung: FloatArray, out: FloatArray) -> None:
     """Add the attenuation of one opacity, clipped to the visible lung on its side, to `out`."""
     size = out.shape[0]
@@ -126,7 +126,7 @@ def add_opacity(t: Thorax, o: Opacity, lattice: FloatArray, lung: FloatArray, ou
                 out[row, column] += o.density * value * inside * _grain(o, lattice, x, y)
 
 
-@compiled
+@unchecked
 def blur(field: FloatArray, weights: FloatArray) -> None:
     """Convolve in place with a separable symmetric kernel; weights[k] is that of offset k."""
     size, reach = field.shape[0], weights.shape[0] - 1
@@ -145,7 +145,7 @@ def blur(field: FloatArray, weights: FloatArray) -> None:
                     field[j, i] = total
 
 
-@compiled
+@unchecked
 def expose(
     density: FloatArray, normal: FloatArray, noise: float, low: float, high: float, gamma: float
 ) -> npt.NDArray[np.uint8]:

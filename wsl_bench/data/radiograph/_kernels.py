@@ -11,8 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from wsl_bench.data.radiograph._jit import compiled, inlined
 from wsl_bench.data.radiograph.anatomy import Thorax
+from wsl_bench.jit import inlined, unchecked
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -181,7 +181,7 @@ def _tissue(t: Thorax, x: float, y: float, cover: float, depth: float) -> float:
     return value + t.gradient_x * x + t.gradient_y * y
 
 
-@compiled
+@unchecked
 def paint_thorax(t: Thorax, density: FloatArray, lung: FloatArray) -> None:
     """Fill `density` with the patient's attenuation and `lung` with the visible share of lung."""
     size = density.shape[0]

@@ -9,16 +9,16 @@ from typing import Any
 import numba
 import pytest
 
-from wsl_bench.metrics._jit import compiled
+from wsl_bench.jit import compiled
 
 
 def test_without_any_directory_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
-    def njit(*args: Any, cache: bool = False) -> Any:
+    def njit(*args: Any, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return real(*args)
+        return real(*args, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
 
