@@ -69,7 +69,7 @@ def run_python(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None)
     """Run `python ARGUMENTS` in a folder, with this checkout importable and more environment."""
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=cwd, env=environment(env or {}), capture_output=True, text=True, timeout=300, check=False,
+        cwd=cwd, env=environment(env or {}), capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
 
 
