@@ -14,6 +14,7 @@ from wsl_bench.executors.local import run_jobs
 from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
 from wsl_bench.plan import Plan, make_plan
 from wsl_bench.protocol.job import Job
+from wsl_bench.report.density import write_densities
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, read_records, set_aside
@@ -107,9 +108,16 @@ def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict
     try:
         run_jobs(jobs, n_workers, on_event)
     except BaseException:
-        write_leaderboard(out)
+        write_results(out)
         raise
-    return write_leaderboard(out)
+    return write_results(out)
+
+
+def write_results(out: Path) -> Leaderboard:
+    """Write the tables and figures of a run, from its records alone."""
+    board = write_leaderboard(out)
+    write_densities(board.measured, out / "figures")
+    return board
 
 
 def _superseded(plan: Plan, cells: list[tuple[str, dict[str, Any]]]) -> list[str]:

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.build import build_leaderboard, render, write_leaderboard
+from wsl_bench.study import write_results
 
 SEEDS = (0, 1, 2)
 
@@ -260,8 +261,8 @@ def test_the_leaderboard_is_a_pure_function_of_the_records(run: Path, tmp_path: 
             threshold=0.4 + 0.1 * seed, decision=0.3 + 0.1 * seed,
         )  # fmt: skip
     for name in ("leaderboard.csv", "leaderboard.md", "cells.csv", "figures/density_iop.png"):
-        write_leaderboard(run)
-        write_leaderboard(tmp_path)
+        write_results(run)
+        write_results(tmp_path)
         assert (run / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 

@@ -45,12 +45,12 @@ def test_figures_of_a_made_up_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "leaderboard"))
     from made_up_run import random_maps, write_cell, write_run
 
-    from wsl_bench.leaderboard.build import write_leaderboard
+    from wsl_bench.study import write_results
 
     write_run(tmp_path, ("val", "0.5"))
     for method in ("one", "two"):
         write_cell(tmp_path, method, 0, random_maps(30, len(method)))
-    write_leaderboard(tmp_path)
+    write_results(tmp_path)
     for metric in ("iop", "fpr", "fnr"):
         with Image.open(tmp_path / "figures" / f"density_{metric}.png") as image:
             assert image.width > 900

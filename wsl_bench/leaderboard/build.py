@@ -1,4 +1,4 @@
-"""From a run's folder to its tables and figures."""
+"""From a run's folder to its tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from wsl_bench.errors import StoreError
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
-from wsl_bench.report.density import write_densities
 from wsl_bench.stats.ranking import rank_ranges
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, Record, read_costs, read_records
@@ -72,13 +71,12 @@ def build_leaderboard(root: Path) -> Leaderboard:
 
 
 def write_leaderboard(root: Path) -> Leaderboard:
-    """Write leaderboard.csv and .md, cells.csv, costs.csv and the density figures of a run."""
+    """Write leaderboard.csv and .md, cells.csv and costs.csv of a run."""
     board = build_leaderboard(root)
     atomic_write(root / "leaderboard.csv", export.to_csv(board.rows, export.FIXED_COLUMNS).encode())
     atomic_write(root / "leaderboard.md", export.to_markdown(board.rows, board.notes).encode())
     atomic_write(root / "cells.csv", export.to_csv(board.cells, ("dataset", "method", "seed")).encode())
     atomic_write(root / "costs.csv", export.to_csv(_costs(root), ("dataset", "method", "seed")).encode())
-    write_densities(board.measured, root / "figures")
     return board
 
 
