@@ -100,6 +100,7 @@ def write_cell(
     artefacts = {
         "test": tally_of(test, maps, probability).to_arrays(),
         "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
+        "maps": {"image_ids": np.array(test.ids), "score": maps.astype(np.float16)},
     }
     write_record(root, f"made_up--{method}--seed{seed}", record, artefacts)
 
