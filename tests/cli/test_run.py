@@ -155,8 +155,10 @@ def test_an_interrupted_run_continues_to_the_same_table(
         str(place / "images"), "--seeds", "2", "--thresholds", "val,0.5", "--jobs", "2", *TINY,
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=tmp_path, env=environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background jobs ignore Ctrl-C and hand that down; a user's foreground command does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     records = tmp_path / "runs" / "images" / "records"
     deadline = time.monotonic() + 900
     while len(list(records.glob("*.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
