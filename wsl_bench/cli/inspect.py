@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -67,7 +68,7 @@ def _list(kind: Kind) -> None:
         groups = [",".join(entry.groups)] if kind == "method" else []
         table.add_row(entry.name, *groups, escape(entry.summary))
     # Piped into another program, a line stays a line.
-    console.print(table, width=None if console.is_terminal else 200)
+    (console if console.is_terminal else Console(width=400, highlight=False)).print(table)
     for broken in registry.unavailable:
         errors.print(f"[yellow]unavailable:[/] {broken.name} ({broken.file}): {escape(broken.reason)}", soft_wrap=True)
 
