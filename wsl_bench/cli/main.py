@@ -18,6 +18,8 @@ from wsl_bench.errors import WslBenchError
 # Typer's errors are click's, or in newer versions those of the copy it carries; this finds either.
 _CLICK_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="wslbench",
     no_args_is_help=True,
@@ -71,6 +73,8 @@ def _guarded(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         result = app(arguments, standalone_mode=False)
+        if result == INTERRUPTED:  # newer typer turns Ctrl-C into this exit code
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except WslBenchError as error:
         if debug:
@@ -81,7 +85,7 @@ def _guarded(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         errors.print("Interrupted. Finished cells are kept; the same command continues.")
-        return 130
+        return INTERRUPTED
     except Terminated:
         errors.print("Terminated. Finished cells are kept; the same command continues.")
         return 143
