@@ -68,3 +68,9 @@ def test_pairing_patients_sees_what_an_unpaired_test_cannot() -> None:
         unpaired += stats.ttest_ind(values["m1"].mean(0), values["m0"].mean(0)).pvalue < 0.05
     assert paired > 90
     assert unpaired < 50
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3])
+def test_rounding_does_not_decide_between_equal_constants(value: float) -> None:
+    a, b = np.full((5, 2569), value), np.full((7, 2569), value)
+    assert paired_difference(a, b, range(2569)).p == 1.0

@@ -14,6 +14,7 @@ from scipy import stats
 from wsl_bench.stats.crossed import components, degrees_of_freedom, group_codes
 
 Float = npt.NDArray[np.float64]
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def paired_difference(
     if math.isnan(seed) or math.isnan(patients):
         return PairedResult(difference, math.nan, math.nan, math.nan, math.nan)
     variance = max(seed + patients - interaction, seed, patients)
-    if variance == 0:
-        return PairedResult(difference, difference, difference, math.inf, 1.0 if difference == 0 else 0.0)
+    if variance < ROUNDING**2:  # constants: their means differ in the last bit at most
+        p = 1.0 if abs(difference) < ROUNDING else 0.0
+        return PairedResult(difference, difference, difference, math.inf, p)
     df = degrees_of_freedom(parts, patients, interaction, variance)
     t = difference / math.sqrt(variance)
     half = float(stats.t.ppf(0.5 + level / 2, df)) * math.sqrt(variance)
