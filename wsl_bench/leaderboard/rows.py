@@ -170,6 +170,7 @@ def _extras(row: Row, n_failed: int) -> Values:
     empty, _ = row.located("empty_rate")
     chance = float((first.truth_area[first.located] / first.n_pixels[first.located]).mean())
     tp, fp, area = row.curves()
+    majority = int(row.records[0].val.labels.mean() >= 0.5)  # the class most common on validation, not on test
     contents = [record.content for record in row.records]
     statuses = [training_status(c) for c in contents]
     out: Values = {f"{metric}_pooled": float(row.pooled(metric).mean()) for metric in POOLED}
@@ -180,7 +181,7 @@ def _extras(row: Row, n_failed: int) -> Values:
         "iop_times_chance": float(iop.mean()) / chance,
         "pixel_ap": float(np.mean([pixel.pixel_ap(t, f, area).mean() for t, f in zip(tp, fp, strict=True)])),
         "accuracy_at_half": None,
-        "accuracy_majority": max(float(first.labels.mean()), 1 - float(first.labels.mean())),
+        "accuracy_majority": float((first.labels == majority).mean()),
         "iou_refit_sd": float(row.refit_spread().mean()) if row.rule == "val" else None,
         "map_scale": "/".join(sorted({c["operating_point"]["map_scale"] for c in contents})),
         "val_auc": _mean_of(contents, "val_auc"),
