@@ -19,7 +19,7 @@ class CenterBox(PriorMethod):
     paper = "Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020"
     groups = ("sanity",)
 
-    side: float = param(0.5, "side of the box as a share of the image's side")
+    side: float = param(0.5, "side of the box as a share of the image's side", above=0, high=1)
 
     def fit(self, task: Task, data: PriorData) -> nn.Module:
         """One inside the box, zero outside."""

@@ -29,7 +29,7 @@ class CheXCAM(PostHocMethod):
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
-    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)")
+    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""

@@ -41,17 +41,18 @@ class InfoMask(TrainedMethod):
         "KL": "sum or mean is not said; the mean over pixels and images, so alpha does not depend on size",
         "alpha": "no value is given; 1e-3, warmed up linearly over the first 30 % of training",
         "start": "not given; mu's bias logit(tau), log-variance's bias -4",
+        "variance": f"not bounded in the paper; the log-variance is kept in {LOG_VARIANCE_BOUNDS}, against overflow",
         "score map": "z is random at test; the expectation of the mask, by 9-node quadrature",
         "classification at test": "not said; mean softmax over 8 noise samples seeded by (training seed, image)",
     }
 
-    alpha: float = param(1e-3, "weight of the KL term")
-    alpha_warmup: float = param(0.3, "share of training over which alpha rises from 0")
-    tau: float = param(0.5, "threshold of the mask, in (0, 1)")
+    alpha: float = param(1e-3, "weight of the KL term", low=0)
+    alpha_warmup: float = param(0.3, "share of training over which alpha rises from 0", low=0, high=1)
+    tau: float = param(0.5, "threshold of the mask", above=0, below=1)
     log_variance_start: float = param(-4.0, "bias of the log-variance at the start")
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
-    test_samples: int = param(8, "noise samples averaged for the class probability at test")
-    quadrature_nodes: int = param(9, "Gauss-Hermite nodes for the expected mask")
+    test_samples: int = param(8, "noise samples averaged for the class probability at test", low=1)
+    quadrature_nodes: int = param(9, "Gauss-Hermite nodes for the expected mask", low=1, high=64)
 
     def build(self, task: Task) -> nn.Module:
         """The masked CNN with a variance branch."""

@@ -25,7 +25,8 @@ class MeanBox(PriorMethod):
     def fit(self, task: Task, data: PriorData) -> nn.Module:
         """The mean map over its maximum."""
         assert data.validation_truth is not None
-        return FixedMap(data.validation_truth / data.validation_truth.max())
+        # Without located validation images nothing is known: a blank map.
+        return FixedMap(data.validation_truth / data.validation_truth.max().clamp(min=1e-12))
 
     def localize(self, net: nn.Module, images: Tensor) -> Tensor:
         """The same map for every image."""

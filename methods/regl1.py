@@ -23,7 +23,7 @@ class RegL1(DeterministicMask):
     groups = ("paper",)
     silent: ClassVar[Mapping[str, str]] = MASK_SILENT | {"lambda": "no value is given; 0.03 on the mean of the mask"}
 
-    weight: float = param(0.03, "lambda, weight of the mean of the mask")
+    weight: float = param(0.03, "lambda, weight of the mean of the mask", low=0)
 
     def penalty(self, mask: Tensor) -> Tensor:
         """lambda * mean(M)."""

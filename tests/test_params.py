@@ -32,6 +32,9 @@ class Sample(Component):
     name: str = param("x", "a word")
     file: Path | None = param(None, "a file or none")
     limit: int | None = param(None, "a number or none")
+    share: float = param(0.5, "a share", above=0, high=1)
+    sides: int = param(3, "a number of sides", low=3, below=100)
+    weights: Path | None = param(None, "a file that must be there", is_file=True)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,29 @@ def test_did_you_mean() -> None:
     assert did_you_mean("gradcm", ["gradcam", "infomask"]) == ". Did you mean 'gradcam'?"
     assert did_you_mean("zzz", ["gradcam", "infomask"]) == "."
     assert did_you_mean("zzz", []) == "."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("share", "0", r"made\.share: expected a number above 0, at most 1, found 0\.0"),
+        ("share", "1.001", "above 0, at most 1"),
+        ("sides", "2", "at least 3, below 100, found 2"),
+        ("sides", 100, "at least 3, below 100, found 100"),
+        ("weights", "no/such.pth", r"made\.weights: expected a file, found none at no/such\.pth"),
+    ],
+)
+def test_values_out_of_range_and_missing_files_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build(Sample, "made", {key: value})
+
+
+@pytest.mark.parametrize(("key", "value"), [("share", 1.0), ("share", 1e-9), ("sides", 3), ("sides", 99)])
+def test_bounds_are_in_or_out_as_declared(key: str, value: Any) -> None:
+    assert getattr(build(Sample, "made", {key: value}), key) == value
+
+
+def test_the_help_of_a_parameter_shows_its_range() -> None:
+    helps = {info.name: info.help for info in describe(Sample, {})}
+    assert helps["share"] == "a share (above 0, at most 1)"
+    assert helps["count"] == "a count"

@@ -17,9 +17,24 @@ from wsl_bench.errors import UsageError
 Value = bool | int | float | str | None
 
 
-def param(default: Any, help: str) -> Any:
-    """Declare a parameter of a component: its default and what it means, in one line."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def param(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    is_file: bool = False,
+) -> Any:
+    """Declare a parameter of a component: its default, what it means in one line, and what it may be.
+
+    Args:
+        low, high: bounds that are allowed themselves. above, below: bounds that are not.
+        is_file: a path must name a file that is there.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "is_file": is_file})
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(param,))
@@ -51,7 +66,7 @@ def describe(cls: type[Component], defaults: Mapping[str, Any]) -> list[ParamInf
             name=field.name,
             type=_type_text(hints[field.name]),
             default=_plain(defaults.get(field.name, field.default)),
-            help=str(field.metadata.get("help", "")),
+            help=str(field.metadata.get("help", "")) + _range_text(field.metadata, " ({})"),
         )
         for field in dataclasses.fields(cls)  # type: ignore[arg-type]
     ]
@@ -61,17 +76,21 @@ def build(cls: type[Component], name: str, values: Mapping[str, Any]) -> Any:
     """Make a component from parameter values, which may be text from a command line.
 
     Raises:
-        UsageError: an unknown parameter or a value of the wrong type.
+        UsageError: an unknown parameter, a value of the wrong type or out of range, a missing file.
     """
     hints = get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = list(fields)
     for key in values:
         if key not in known:
             raise UsageError(
                 f"{name} has no parameter {key!r}{did_you_mean(key, known)} "
                 f"Its parameters: {', '.join(known) or 'none'}."
             )
-    return cls(**{key: _coerce(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
+    coerced = {key: _coerce(f"{name}.{key}", value, hints[key]) for key, value in values.items()}
+    for key, value in coerced.items():
+        _check_allowed(f"{name}.{key}", value, fields[key].metadata)
+    return cls(**coerced)
 
 
 def values_of(component: Component) -> dict[str, Value]:
@@ -120,6 +139,31 @@ def parse_selector(text: str) -> tuple[str, list[dict[str, str]]]:
             raise UsageError(f"cannot read {item!r} in {text!r}: expected param=value or param=value|value.")
         axes.append([(key.strip(), value.strip()) for value in values.split("|")])
     return match["name"].strip(), [dict(choice) for choice in itertools.product(*axes)]
+
+
+def _check_allowed(where: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    """Refuse a number out of the declared range and a path that names no file."""
+    if metadata.get("is_file") and isinstance(value, Path) and not value.is_file():
+        raise UsageError(f"{where}: expected a file, found none at {value}.")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    limits = metadata.get("limits", {})
+    outside = (
+        (limits.get("low") is not None and value < limits["low"])
+        or (limits.get("high") is not None and value > limits["high"])
+        or (limits.get("above") is not None and value <= limits["above"])
+        or (limits.get("below") is not None and value >= limits["below"])
+    )
+    if outside:
+        raise UsageError(f"{where}: expected a number {_range_text(metadata, '{}')}, found {value}.")
+
+
+def _range_text(metadata: Mapping[str, Any], form: str) -> str:
+    """ "at least 1, below 2" in `form`; nothing where there is no limit."""
+    words = {"low": "at least", "above": "above", "high": "at most", "below": "below"}
+    limits = metadata.get("limits", {})
+    said = [f"{word} {limits[name]:g}" for name, word in words.items() if limits.get(name) is not None]
+    return form.format(", ".join(said)) if said else ""
 
 
 def _plain(value: Any) -> Value:

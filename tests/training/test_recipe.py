@@ -61,7 +61,7 @@ def test_precision() -> None:
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(field: str, value: str) -> None:
-    with pytest.raises(UsageError, match=rf"recipe\.{field}: .* is out of range"):
+    with pytest.raises(UsageError, match=rf"recipe\.{field}: expected a number .*, found {value}"):
         _resolve(chosen={field: value})
 
 

@@ -45,7 +45,8 @@ class MaskedCNN(nn.Module):
         """mu and log-variance (None where not variational) of z: (N, 1, H, W) each."""
         a = functional.relu(self.attention(self.encoder(images)))
         a = functional.interpolate(a, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mu(a), None if self.log_variance is None else self.log_variance(a)
+        # In single precision whatever the convolutions computed in: the mask is a difference near tau.
+        return self.mu(a).float(), None if self.log_variance is None else self.log_variance(a).float()
 
     def _start_upright(self) -> None:
         """More attention = more mask = more disease, as a start and not as a constraint."""
@@ -73,7 +74,7 @@ class DeterministicMask(TrainedMethod):
     silent: ClassVar[Mapping[str, str]] = MASK_SILENT
     bounded: ClassVar[bool] = True
 
-    tau: float = param(0.5, "threshold of the mask, in (0, 1)")
+    tau: float = param(0.5, "threshold of the mask", above=0, below=1)
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
 
     def build(self, task: Task) -> nn.Module:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wsl_bench.errors import UsageError
 from wsl_bench.params import Component, build, param
 
 # Training images shown in one training when the number of epochs is not given.
@@ -22,15 +21,15 @@ class Recipe(Component):
     may suggest its own, a user's setting wins over both.
     """
 
-    image_size: int = param(64, "side of the square input, pixels")
-    width: float = param(0.25, "factor on every channel count of the paper's CNN; 1 = the paper's")
+    image_size: int = param(64, "side of the square input, pixels", low=16)
+    width: float = param(0.25, "factor on every channel count of the paper's CNN; 1 = the paper's", above=0)
     norm: Literal["none", "batch", "group"] = param("batch", "normalisation after each convolution")
-    epochs: int | None = param(None, "passes over the training images; none: by the size of the dataset")
-    epochs_factor: float = param(1.0, "factor on the epochs when their number is not given")
-    batch_size: int = param(16, "images a step")
-    learning_rate: float = param(2e-3, "peak of the one-cycle schedule (Adam)")
-    weight_decay: float = param(0.0, "Adam's weight decay")
-    clip: float = param(1.0, "gradient norm is clipped to this")
+    epochs: int | None = param(None, "passes over the training images; none: by the size of the dataset", low=0)
+    epochs_factor: float = param(1.0, "factor on the epochs when their number is not given", above=0)
+    batch_size: int = param(16, "images a step", low=2)
+    learning_rate: float = param(2e-3, "peak of the one-cycle schedule (Adam)", above=0)
+    weight_decay: float = param(0.0, "Adam's weight decay", low=0)
+    clip: float = param(1.0, "gradient norm is clipped to this", above=0)
     flip: bool = param(True, "random horizontal flips")
     precision: Literal["auto", "fp32", "bf16"] = param("auto", "auto: bf16 where the processor computes in it")
 
@@ -70,7 +69,6 @@ def resolve(
         UsageError: an unknown field or a value out of range.
     """
     recipe: Recipe = build(Recipe, "recipe", {**suggested, **network, **chosen})
-    _check(recipe)
     values = {
         field.name: getattr(recipe, field.name)
         for field in dataclasses.fields(ResolvedRecipe)
@@ -83,22 +81,3 @@ def resolve(
     if recipe.precision == "auto":
         values["precision"] = precision
     return ResolvedRecipe(epochs=epochs, **values)
-
-
-def _check(recipe: Recipe) -> None:
-    limits = {
-        "image_size": recipe.image_size >= 16,
-        "width": recipe.width > 0,
-        "epochs": recipe.epochs is None or recipe.epochs >= 0,
-        "epochs_factor": recipe.epochs_factor > 0,
-        "batch_size": recipe.batch_size >= 2,
-        "learning_rate": recipe.learning_rate > 0,
-        "weight_decay": recipe.weight_decay >= 0,
-        "clip": recipe.clip > 0,
-    }
-    for name, holds in limits.items():
-        if not holds:
-            raise UsageError(
-                f"recipe.{name}: {getattr(recipe, name)} is out of range (image_size at least 16, "
-                "batch_size at least 2, epochs at least 0, the others positive)."
-            )

@@ -25,7 +25,7 @@ class DenseNet121(Network):
     recipe: ClassVar[Mapping[str, Any]] = {"epochs_factor": 0.4, "learning_rate": 1e-3}
     relative_cost: ClassVar[float] = 5.0
 
-    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)")
+    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
     def build(self, task: Task) -> nn.Module:
         """densenet121 with `task.channels` inputs and two classes."""
