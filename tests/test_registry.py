@@ -60,7 +60,18 @@ from wsl_bench import Network, register_network
 class Plugged(Network):
     '''A network in the file of its method.'''
 """
+EXPLAINS_NOTHING = """
+from wsl_bench import PostHocMethod, register_method
+
+@register_method("explains_nothing")
+class Plugged(PostHocMethod):
+    '''Explains a network that is not there.'''
+
+    trained_as = "basline"
+"""
 METHODS = {
+    "methods/explains_nothing.py": EXPLAINS_NOTHING,
+    "methods/false_baseline.py": NETWORK.replace("plugged_network", "baseline"),
     "methods/with_network.py": PRIOR.format(name="with_network", summary="Brings a network.") + NETWORK,
     "methods/good_method.py": PRIOR.format(name="good_method", summary="A plugged method."),
     "methods/orphan.py": (
@@ -170,7 +181,23 @@ def test_a_network_in_the_file_of_a_plugged_method_is_found_first(networks_first
 
 def test_a_variant_of_a_missing_method_is_unavailable(methods: dict[str, Any], plugins: Path) -> None:
     reason = "it varies 'nobody', which is not registered"
-    assert methods["unavailable"] == [["orphan", str(plugins / "methods/orphan.py"), reason]]
+    assert ["orphan", str(plugins / "methods/orphan.py"), reason] in methods["unavailable"]
+
+
+def test_a_method_that_explains_a_missing_network_is_unavailable(methods: dict[str, Any], plugins: Path) -> None:
+    reason = "it explains the network 'basline', which is not registered"
+    assert ["explains_nothing", str(plugins / "methods/explains_nothing.py"), reason] in methods["unavailable"]
+    assert "explains_nothing" not in methods["available"]
+
+
+@pytest.mark.parametrize("order", ["network method", "method network"])
+def test_a_plugin_cannot_take_the_place_of_a_built_in_network(plugins: Path, order: str) -> None:
+    found = _discovered(order, plugins)
+    built_in = str(ROOT / "wsl_bench/nets/registered/baseline.py")
+    assert found["network"]["available"]["baseline"][0] == built_in
+    [broken] = [entry for entry in found["method"]["unavailable"] if entry[0] == "false_baseline"]
+    assert built_in in broken[2]
+    assert broken[1] in broken[2]
 
 
 def test_the_command_line_lists_both(plugins: Path) -> None:
@@ -258,6 +285,48 @@ def test_groups() -> None:
     sanity = {"center_box", "mean_box", "healthy_difference", "random_map", "whole_image", "random_weights"}
     assert set(found.in_group("sanity")) == sanity
     assert found.groups() >= {"paper", "sanity"}
+
+
+HASHES = """
+import json, sys
+from wsl_bench import registry
+print(json.dumps({name: entry.source_hash() for name, entry in registry.discover("method").available.items()}))
+"""
+
+
+def test_the_source_hash_covers_helpers_base_classes_and_the_whole_of_a_package(tmp_path: Path) -> None:
+    helped = PRIOR.format(name="helped", summary="Uses a helper beside it.")
+    heir = "from base_of_all import Base\nfrom wsl_bench import register_method\n" + (
+        '@register_method("heir")\nclass Heir(Base):\n    """Has a base elsewhere."""\n'
+    )
+    packed = {
+        "site/packed-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: packed\nVersion: 1.0\n",
+        "site/packed-1.0.dist-info/entry_points.txt": "[wsl_bench.methods]\npacked = packed.method\n",
+        "site/packed/__init__.py": "",
+        "site/packed/deep.py": "X = 1\n",
+        "site/packed/method.py": PRIOR.format(name="packed", summary="In a package."),
+        "site/base_of_all.py": "from wsl_bench import PriorMethod\nclass Base(PriorMethod):\n    pass\n",
+    }
+    files = packed | {"plugins/methods/helped.py": helped, "plugins/methods/_helper.py": "X = 1\n",
+                      "plugins/methods/heir.py": heir}  # fmt: skip
+    _written(tmp_path, files)
+
+    def hashes() -> dict[str, str]:
+        env = {"WSLBENCH_PLUGINS": str(tmp_path / "plugins"), "PYTHONPATH": str(tmp_path / "site")}
+        found: dict[str, str] = json.loads(run_python("-c", HASHES, cwd=tmp_path, env=env).stdout)
+        return found
+
+    before = hashes()
+    for file, touched in (
+        ("site/base_of_all.py", {"heir"}),
+        ("site/packed/deep.py", {"packed"}),
+        ("plugins/methods/_helper.py", {"helped", "heir"}),
+    ):
+        with (tmp_path / file).open("a") as handle:
+            handle.write("# changed\n")
+        after = hashes()
+        assert {name for name in before if before[name] != after[name]} == touched, file
+        before = after
 
 
 def test_the_source_hash_of_a_variant_covers_what_it_varies() -> None:

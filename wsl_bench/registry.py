@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import pkgutil
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from wsl_bench.errors import UsageError
 from wsl_bench.params import Component, did_you_mean
 
 Kind = Literal["method", "dataset", "network"]
+KINDS: tuple[Kind, ...] = ("method", "dataset", "network")
 C = TypeVar("C", bound=type[Component])
 
 _PACKAGES: dict[Kind, str] = {
@@ -57,10 +59,34 @@ class Entry:
     of: str | None = None
 
     def source_hash(self) -> str:
-        """sha256 over the file of the component and, for a variant, of what it varies."""
-        files = [self.file, str(getattr(sys.modules.get(self.cls.__module__), "__file__", self.file))]
-        joined = b"".join(Path(name).read_bytes() for name in dict.fromkeys(files))
-        return hashlib.sha256(joined).hexdigest()
+        """sha256 over the source of the component and, for a variant, of what it varies.
+
+        A component of an installed package: every file of that package. Else its file, those of its base
+        classes, and the files beside them whose names start with one underscore, where helpers belong.
+        """
+        sha = hashlib.sha256()
+        for file in sorted(self._files()):
+            sha.update(file.name.encode() + b"\0" + file.read_bytes())
+        return sha.hexdigest()
+
+    def _files(self) -> set[Path]:
+        package = self.cls.__module__.partition(".")[0]
+        if package != "wsl_bench" and hasattr(sys.modules[package], "__path__"):
+            own = {file for folder in sys.modules[package].__path__ for file in Path(folder).rglob("*.py")}
+            return own | {Path(self.file)}
+        modules = [sys.modules.get(cls.__module__) for cls in self.cls.__mro__]
+        named = {Path(file) for m in modules if (file := getattr(m, "__file__", None))}
+        own = {file for file in named if not _is_engine_or_library(file)} | {Path(self.file)}
+        return own | {helper for file in own for helper in file.parent.glob("_[!_]*.py")}
+
+
+def _is_engine_or_library(file: Path) -> bool:
+    """Whether a file is in every key already: the engine by its source, libraries by their versions."""
+    engine, resolved = Path(__file__).resolve().parent, file.resolve()
+    if resolved.is_relative_to(engine):
+        return resolved.parent not in (engine / "methods", engine / "datasets")
+    paths = sysconfig.get_paths()
+    return any(resolved.is_relative_to(Path(paths[name]).resolve()) for name in ("purelib", "platlib", "stdlib"))
 
 
 @dataclass(frozen=True)
@@ -152,8 +178,8 @@ class Registry:
     available: dict[str, Entry]
     unavailable: list[Unavailable]
 
-    def get(self, name: str) -> Entry:
-        """The entry called `name`.
+    def get(self, name: str, also: Iterable[str] = ()) -> Entry:
+        """The entry called `name`; `also` are other words that could have been meant.
 
         Raises:
             UsageError: no such name, or it is unavailable; the text says why or what was meant.
@@ -164,7 +190,8 @@ class Registry:
             if broken.name == name:
                 raise UsageError(f"{self.kind} {name!r} is unavailable: {broken.reason} ({broken.file}).")
         raise UsageError(
-            f"no {self.kind} is called {name!r}{did_you_mean(name, self.available)} `wslbench {self.kind}s` lists all."
+            f"no {self.kind} is called {name!r}{did_you_mean(name, [*self.available, *also])} "
+            f"`wslbench {'doctor' if self.kind == 'network' else f'{self.kind}s'}` lists all."
         )
 
     def in_group(self, group: str) -> list[str]:
@@ -181,11 +208,20 @@ def discover(kind: Kind) -> Registry:
     """Find every component of one kind; import errors become `Unavailable` entries."""
     if kind == "network":
         discover("method")  # a plug-in's network lies in the file of its method
+        return Registry(kind, dict(sorted(_registered[kind].items())), list(_networks()))
+    if kind == "method":
+        _networks()  # before any plug-in, so that none takes the name of a built-in network
     unavailable = list(_import_all(kind))
     available = dict(_registered[kind])
     if kind == "method":
+        for entry in _registered["method"].values():
+            explained = getattr(entry.cls, "trained_as", None)
+            if explained is not None and explained not in _registered["network"]:
+                reason = f"it explains the network {explained!r}, which is not registered"
+                unavailable.append(Unavailable(entry.name, entry.file, reason))
+                del available[entry.name]
         for variant in _variants.values():
-            base = _registered["method"].get(variant.of)
+            base = available.get(variant.of)
             if base is None:
                 reason = f"it varies {variant.of!r}, which is not registered"
                 unavailable.append(Unavailable(variant.name, variant.file, reason))
@@ -195,6 +231,12 @@ def discover(kind: Kind) -> Registry:
                     variant.defaults, variant.of,
                 )  # fmt: skip
     return Registry(kind, dict(sorted(available.items())), unavailable)
+
+
+@functools.cache
+def _networks() -> tuple[Unavailable, ...]:
+    """Import the built-in networks, then those of entry points; what could not be."""
+    return tuple(_import_all("network"))
 
 
 def _import_all(kind: Kind) -> Iterator[Unavailable]:

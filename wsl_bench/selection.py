@@ -31,6 +31,7 @@ class ChosenDataset:
     """A prepared dataset under the name tables show."""
 
     name: str
+    selector: str
     entry: registry.Entry
     prepared: PreparedDataset
     suggested: Mapping[str, Any]
@@ -51,7 +52,7 @@ def choose_methods(spec: RunSpec) -> list[ChosenMethod]:
         elif name in found.groups() and name not in found.available:
             names = found.in_group(name)
         else:
-            names = [found.get(name).name]
+            names = [found.get(name, also=found.groups() | {"all"}).name]
         for each in names:
             for values in grid:
                 method = _choose_method(spec, found.get(each), values)
@@ -75,7 +76,7 @@ def _choose_method(spec: RunSpec, entry: registry.Entry, values: Mapping[str, An
 def check_settings(spec: RunSpec, methods: list[ChosenMethod]) -> None:
     """A --set that reaches nothing is a mistake, not a wish."""
     reached = {method.name for method in methods} | {"recipe"}
-    reached |= {params.parse_selector(d)[0] for d in spec.datasets} | {"folder"}
+    reached |= {find_dataset(selector)[0].name for selector in spec.datasets}
     for key in spec.settings:
         component = key.partition(".")[0]
         if component not in reached:
@@ -86,24 +87,32 @@ def check_settings(spec: RunSpec, methods: list[ChosenMethod]) -> None:
 
 
 def settings_for(spec: RunSpec, component: str) -> dict[str, str]:
+    """The `--set` values of one component, by parameter."""
     prefix = f"{component}."
     return {k.removeprefix(prefix): v for k, v in spec.settings.items() if k.startswith(prefix)}
 
 
-def choose_dataset(spec: RunSpec, selector: str, out: Path, progress: Callable[[str, int, int], None]) -> ChosenDataset:
+def find_dataset(selector: str) -> tuple[registry.Entry, Mapping[str, str], str, str]:
+    """What a dataset selector names: the entry, its parameters, its name in tables, a selector good anywhere.
+
+    Raises:
+        UsageError: no such dataset or directory, or a grid of values.
+    """
     found = registry.discover("dataset")
     path = Path(selector).expanduser()
-    if ("/" in selector or path.is_dir()) and selector not in found.available:
-        if not path.is_dir():
-            raise UsageError(
-                f"--datasets {selector}: expected a dataset's name or a directory, found no such directory."
-            )
-        entry, values, name = found.get("folder"), {"root": str(path)}, path.resolve().name
-    else:
-        bare, grid = params.parse_selector(selector)
-        if len(grid) != 1:
-            raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
-        entry, values, name = found.get(bare), grid[0], selector
+    if path.is_dir() and selector not in found.available:
+        return found.get("folder"), {"root": str(path)}, path.resolve().name, str(path.resolve())
+    if "/" in selector.partition("[")[0]:
+        raise UsageError(f"--datasets {selector}: expected a dataset's name or a directory, found no such directory.")
+    bare, grid = params.parse_selector(selector)
+    if len(grid) != 1:
+        raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
+    return found.get(bare), grid[0], selector, selector
+
+
+def choose_dataset(spec: RunSpec, selector: str, out: Path, progress: Callable[[str, int, int], None]) -> ChosenDataset:
+    """Prepare one dataset of a run."""
+    entry, values, name, found_by = find_dataset(selector)
     values = {**settings_for(spec, entry.name), **values}
     dataset = cast(Dataset, params.build(entry.cls, entry.name, {**entry.defaults, **values}))
     suggested = dict(dataset.recipe)
@@ -112,7 +121,7 @@ def choose_dataset(spec: RunSpec, selector: str, out: Path, progress: Callable[[
         name, dataset, size, out / "prepared", skip_corrupt=spec.skip_corrupt,
         progress=lambda done, total: progress(name, done, total),
     )  # fmt: skip
-    return ChosenDataset(name, entry, prepared, suggested)
+    return ChosenDataset(name, found_by, entry, prepared, suggested)
 
 
 def recipe_for(
