@@ -22,6 +22,7 @@ from PIL import Image
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
 from wsl_bench.data.samples import SPLITS, Split
 
+_ORIENTATION = 0x0112  # EXIF tag
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
 
@@ -185,6 +186,8 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError(f"more than 8 bits a pixel (mode {image.mode}); convert it with a window you choose")
+            if image.getexif().get(_ORIENTATION, 1) != 1:  # are the boxes those of the file or of the screen?
+                raise ValueError("an EXIF rotation; save the image upright, so that boxes and pixels agree")
             return np.asarray(image.convert("L"))
     except Exception as error:  # Pillow raises many types on damaged files
         found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"

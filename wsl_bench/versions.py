@@ -5,13 +5,24 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("wsl-bench", "torch", "timm", "captum", "numpy", "scipy", "numba")
+# What computes images, networks, maps and tallies: another version may give other digits.
+LIBRARIES = ("torch", "timm", "captum", "numpy", "numba", "pillow")
+PACKAGES = ("wsl-bench", *LIBRARIES, "scipy")
 
 
 def versions() -> dict[str, str]:
     """Version by package; "not installed" where it is missing."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    return {"python": platform.python_version()} | _versions(PACKAGES)
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that results are computed with; part of every key."""
+    return _versions(LIBRARIES)
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -272,3 +272,23 @@ def test_images_and_ground_truth_of_a_wrong_form_are_refused(
     change(made)
     with pytest.raises(DataError, match=said):
         _prepared(made, tmp_path)
+
+
+def test_other_code_that_makes_the_squares_makes_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _prepared(_made(), tmp_path)
+    monkeypatch.setattr("wsl_bench.data.prepare.source_sha256", lambda *parts: "other source")
+    after = _prepared(_made(), tmp_path)
+    assert before.hashes == after.hashes
+    assert before.folder != after.folder
+    monkeypatch.setattr("wsl_bench.data.prepare.libraries", lambda: {"pillow": "0.1"})
+    assert _prepared(_made(), tmp_path).folder not in (before.folder, after.folder)
+
+
+def test_images_that_lie_in_two_splits_are_listed(tmp_path: Path) -> None:
+    made = _made()
+    train, val = (next(s for s in made.samples() if s.split == split) for split in ("train", "val"))
+    made.pixels[val.image_id] = made.pixels[train.image_id]
+    assert _prepared(_made(), tmp_path).duplicates == []
+    assert _prepared(made, tmp_path).duplicates == [(val.image_id, train.image_id)]

@@ -110,8 +110,15 @@ def test_duplicate_ids_are_refused() -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_split_without_one_of_the_classes_is_refused(split: str) -> None:
     samples = [replace(s, split=SPLITS[i // 2 % 3]) for i, s in enumerate(_samples())]
-    samples = [replace(s, label=0) if s.split == split else s for s in samples]
+    samples = [replace(s, label=0, located=False) if s.split == split else s for s in samples]
     with pytest.raises(DataError, match=f"positives and negatives in {split}"):
+        make_manifest("made", samples)
+
+
+def test_ground_truth_on_a_negative_is_refused() -> None:
+    samples = _samples()
+    samples[3] = replace(samples[3], label=0, located=True)
+    with pytest.raises(DataError, match=f"ground truth on positives only.*{samples[3].image_id}"):
         make_manifest("made", samples)
 
 

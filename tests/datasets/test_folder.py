@@ -306,3 +306,14 @@ def test_ground_truth_on_a_negative_is_refused(root: Path) -> None:
     (root / "labels.csv").write_text(text)
     with pytest.raises(DataError, match="whose label is 0"):
         _open(root).samples()
+
+
+def test_an_exif_rotation_is_refused_as_boxes_and_pixels_would_disagree(root: Path, tmp_path: Path) -> None:
+    labels = (root / "labels.csv").read_text().splitlines()
+    name = labels[1].split(",")[labels[0].split(",").index("file")]
+    with Image.open(root / name) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.convert("L").save(root / name, exif=exif)
+    with pytest.raises(DataError, match="EXIF rotation; save the image upright"):
+        prepare("made", _open(root), 32, tmp_path)

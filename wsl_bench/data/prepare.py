@@ -21,7 +21,9 @@ from wsl_bench.data.splits import Manifest, check_classes, make_manifest
 from wsl_bench.data.views import TruthView, WeakView, truth_sha256
 from wsl_bench.errors import DataError
 from wsl_bench.metrics.truth import boxes_from_mask
+from wsl_bench.source import source_sha256
 from wsl_bench.store.atomic import atomic_write, write_arrays
+from wsl_bench.versions import libraries
 
 NO_TRUTH = Truth(np.zeros((0, 4)))
 
@@ -37,6 +39,7 @@ class PreparedDataset:
         hashes: sha256 by part: manifest, train, val, test (weak), val_truth, test_truth.
         n_boxes: ground-truth boxes of val and test.
         skipped: images left out as corrupt, with the reason.
+        duplicates: (image, image in an earlier split) pairs whose stored pixels are equal.
     """
 
     folder: Path
@@ -45,6 +48,7 @@ class PreparedDataset:
     hashes: dict[str, str]
     n_boxes: dict[Split, int]
     skipped: dict[str, str]
+    duplicates: list[tuple[str, str]]
 
     def n_located(self, split: Split) -> int:
         """Located images of a split."""
@@ -92,12 +96,14 @@ def prepare(
             found="the same images in both splits under other ids",
             fix="Give the test split images of its own.",
         )  # fmt: skip
-    whole = hashlib.sha256(json.dumps([hashes, image_size], sort_keys=True).encode()).hexdigest()
+    # The hashes are of stored pixels; how these become squares is this package's and Pillow's doing.
+    made_by = [source_sha256("data"), libraries()["pillow"]]
+    whole = hashlib.sha256(json.dumps([hashes, image_size, made_by], sort_keys=True).encode()).hexdigest()
     folder = root / whole[:16]
     if not (folder / "hashes.json").is_file():
         _write(folder, parts, hashes)
     n_boxes = {split: sum(len(i.truth.boxes) for i in items) for split, items in parts.items()}
-    return PreparedDataset(folder, manifest, image_size, hashes, n_boxes, skipped)
+    return PreparedDataset(folder, manifest, image_size, hashes, n_boxes, skipped, _duplicates(parts))
 
 
 def load_weak(folder: Path, split: Split) -> WeakView:
@@ -195,6 +201,15 @@ def _read_truth(dataset: Dataset, sample: Sample) -> Truth:
             fix="Correct the boxes, or set has_boxes to 0.",
         )  # fmt: skip
     return truth
+
+
+def _duplicates(parts: dict[Split, list[_Decoded]]) -> list[tuple[str, str]]:
+    """Images that lie in two splits under two names: the group column did not know."""
+    found, seen = [], dict[bytes, str]()
+    for split in SPLITS:
+        found += [(i.sample.image_id, seen[i.pixels_sha256]) for i in parts[split] if i.pixels_sha256 in seen]
+        seen |= {i.pixels_sha256: i.sample.image_id for i in parts[split]}
+    return found
 
 
 def _weak_sha256(items: Sequence[_Decoded]) -> str:

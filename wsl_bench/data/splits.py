@@ -63,7 +63,7 @@ def make_manifest(name: str, samples: Sequence[Sample]) -> Manifest:
     """Assign splits and check what the protocol demands of them.
 
     Raises:
-        DataError: duplicate image ids, a group in two splits, a partly filled split column,
+        DataError: duplicate image ids, ground truth on a negative, a group in two splits, a partly filled split column,
             or a split that lacks one of the two classes.
     """
     ids = Counter(s.image_id for s in samples)
@@ -72,6 +72,12 @@ def make_manifest(name: str, samples: Sequence[Sample]) -> Manifest:
         raise DataError(
             name, expected="unique image ids", found=f"{doubled[0]!r} {ids[doubled[0]]} times",
             fix="Give each image its own id.",
+        )  # fmt: skip
+    healthy = next((s.image_id for s in samples if s.located and not s.label), None)
+    if healthy is not None:
+        raise DataError(
+            name, expected="ground truth on positives only", found=f"label 0 and located on {healthy!r}",
+            fix="Set its label to 1, or located to False.",
         )  # fmt: skip
     with_split = sum(s.split is not None for s in samples)
     if with_split not in (0, len(samples)):
