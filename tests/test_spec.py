@@ -103,12 +103,6 @@ def test_a_study_file_may_be_written_as_the_command_line_is(tmp_path: Path) -> N
     assert spec.settings["recipe.flip"].lower() == "false"
 
 
-def test_a_run_of_fixed_thresholds_alone_fits_none() -> None:
-    assert with_fields(RunSpec(), {}).rules.fit_threshold
-    assert not with_fields(RunSpec(), {"thresholds": ("0.5",)}).rules.fit_threshold
-    assert with_fields(RunSpec(), {"thresholds": ("0.5", "val")}).rules.fit_threshold
-
-
 def test_fields_given_later_win_and_settings_are_merged() -> None:
     first = with_fields(RunSpec(), {"seeds": (1,), "set": {"a.b": "1", "c.d": "2"}})
     second = with_fields(first, {"seeds": (2,), "set": {"a.b": "3"}})

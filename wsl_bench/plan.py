@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +15,22 @@ from wsl_bench.method import Method, Network, PostHocMethod, TrainedMethod
 from wsl_bench.params import Value
 from wsl_bench.protocol.job import Cell, Job, digest
 from wsl_bench.protocol.rules import Rules
-from wsl_bench.selection import ChosenDataset, ChosenMethod, check_settings, choose_dataset, choose_methods, recipe_for
-from wsl_bench.spec import RunSpec
-from wsl_bench.training.recipe import ResolvedRecipe
+from wsl_bench.selection import (
+    ChosenDataset,
+    ChosenMethod,
+    check_settings,
+    choose_dataset,
+    choose_methods,
+    recipe_for,
+    settings_for,
+)
+from wsl_bench.source import source_sha256
+from wsl_bench.spec import VAL, RunSpec
+from wsl_bench.training.recipe import Recipe, ResolvedRecipe
+from wsl_bench.versions import libraries
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
-_SHARED_SOURCE = ("nets", "training", "protocol", "metrics", "data")
+_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data")
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,10 @@ class Plan:
     jobs: tuple[Job, ...]
     datasets: tuple[ChosenDataset, ...]
     fixed: dict[str, Any]
+
+    def rows(self, dataset: str) -> list[tuple[str, str]]:
+        """Methods of one dataset, each with the parameters that differ from its defaults."""
+        return sorted({(cell.method, cell.shown_params) for cell in self.cells() if cell.dataset == dataset})
 
     def cells(self) -> list[Cell]:
         """Every cell of the run."""
@@ -62,14 +74,14 @@ def make_plan(
     if len(set(names)) != len(names):
         raise UsageError(f"--datasets: two datasets share the name {max(names, key=names.count)!r}.")
     for dataset in datasets:
-        spec.rules.check_located(dataset.name, dataset.prepared.n_located("val"))
+        _check_located(spec, dataset)
     jobs: list[Job] = []
     for dataset in datasets:
         for seed in spec.seeds:
             jobs += _jobs(spec, dataset, methods, seed, out, device, precision)
     fixed = {
         "rules": spec.rules.as_dict(),
-        "recipe": {k: v for k, v in sorted(spec.settings.items()) if k.startswith("recipe.")},
+        "recipe": params.values_of(params.build(Recipe, "recipe", settings_for(spec, "recipe"))),
         "device": device,
         "precision": precision,
         "threads": THREADS,
@@ -184,7 +196,8 @@ def _training_parts(
         "device": device,
         "threads": THREADS,
         "keeps": rules.checkpoint,
-        "source": shared_source_hash(),
+        "source": source_sha256(*_SHARED_SOURCE),
+        "libraries": libraries(),
     }
 
 
@@ -201,17 +214,33 @@ def _cell(dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dic
     return Cell(dataset.name, method.name, method.params, method.shown, seed, parts, key, f"{readable}--{key[:12]}")
 
 
-@functools.cache
-def shared_source_hash() -> str:
-    """sha256 of the source that every training and evaluation runs through."""
-    root = Path(__file__).parent
-    files = [root / "method.py"]
-    for folder in _SHARED_SOURCE:
-        files += sorted((root / folder).rglob("*.py"))
-    sha = hashlib.sha256()
-    for file in files:
-        sha.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return sha.hexdigest()
+def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
+    """Whether a cell was computed with other libraries or other source, ours or a plug-in's, than now.
+
+    A component that is not there any more cannot be compared and counts as unchanged.
+    """
+    training = key_parts["training"]
+    if training["source"] != source_sha256(*_SHARED_SOURCE) or training["libraries"] != libraries():
+        return True
+    parts = [("method", key_parts["method"][0], key_parts["method"][2])]
+    if training["trained"] is not None:
+        kind, name, _, source = training["trained"]
+        parts.append((kind, name, source))
+    for kind, name, source in parts:
+        entry = registry.discover(cast(registry.Kind, kind)).available.get(name)
+        if entry is not None and entry.source_hash() != source:
+            return True
+    return False
+
+
+def _check_located(spec: RunSpec, dataset: ChosenDataset) -> None:
+    """Refuse what could train for hours and then give no table."""
+    spec.rules.check_located(dataset.name, dataset.prepared.n_located("val"), fitted=VAL in spec.thresholds)
+    if not dataset.prepared.n_located("test"):
+        raise UsageError(
+            f"{dataset.name}: expected located positives in the test split, found none, so nothing can be "
+            "measured. Give boxes or masks to test images, or another split."
+        )
 
 
 def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:

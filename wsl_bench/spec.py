@@ -173,6 +173,4 @@ def with_fields(spec: RunSpec, fields: Mapping[str, Any]) -> RunSpec:
     rules = dataclasses.replace(spec.rules, **{k: fields[k] for k in ("checkpoint", "min_val_located") if k in fields})
     settings = {**spec.settings, **fields.get("set", {})}
     plain = {k: v for k, v in fields.items() if k not in ("checkpoint", "min_val_located", "set")}
-    out = dataclasses.replace(spec, rules=rules, settings=settings, **plain)
-    fitted = dataclasses.replace(out.rules, fit_threshold=VAL in out.thresholds)
-    return dataclasses.replace(out, rules=fitted)
+    return dataclasses.replace(spec, rules=rules, settings=settings, **plain)

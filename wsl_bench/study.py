@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,16 +11,16 @@ from typing import Any
 from wsl_bench.errors import UsageError
 from wsl_bench.executors.local import run_jobs
 from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
-from wsl_bench.plan import Plan, make_plan
+from wsl_bench.plan import Plan, made_by_other_code, make_plan
 from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, read_records, set_aside
+from wsl_bench.store.run_file import NAME as RUN_FILE
+from wsl_bench.store.run_file import read_run, write_run
 from wsl_bench.training.device import auto_precision, resolve_device
 from wsl_bench.versions import versions
-
-RUN_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -51,27 +50,12 @@ def open_study(
     """
     device = resolve_device(spec.device)
     plan = make_plan(spec, out, device=device, precision=auto_precision(device), progress=progress)
-    before = _read_run(out)
+    before = read_run(out) if (out / RUN_FILE).is_file() else None
     if before is not None:
         _refuse_differences(before["fixed"], plan.fixed, out)
-    fixed = plan.fixed
-    if before is not None:
-        fixed = {**fixed, "datasets": {**before["fixed"]["datasets"], **fixed["datasets"]}}
-    content: dict[str, Any] = {
-        "run_version": RUN_VERSION,
-        "fixed": fixed,
-        "thresholds": list(spec.thresholds),
-        "skipped": {d.name: d.prepared.skipped for d in plan.datasets if d.prepared.skipped},
-        "split_source": {d.name: d.prepared.manifest.source for d in plan.datasets},
-        "versions": versions(),
-        "platform": platform.platform(),
-    }
-    if before is not None:
-        content["thresholds"] = list(dict.fromkeys([*before["thresholds"], *spec.thresholds]))
-        content["skipped"] = {**before["skipped"], **content["skipped"]}
-        content["split_source"] = {**before["split_source"], **content["split_source"]}
-    atomic_write(out / "run.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-    atomic_write(out / "study.toml", spec.to_toml().encode())
+    content = _described(spec, plan, before)
+    write_run(out, content)
+    atomic_write(out / "study.toml", _whole_spec(spec, content).to_toml().encode())
     for dataset in plan.datasets:
         atomic_write(out / "manifests" / f"{dataset.name}.csv", dataset.prepared.manifest.csv().encode())
     return plan
@@ -86,8 +70,8 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     set_aside(out, [*stale, *old_failures], "superseded")
     if stale:
         notes.append(
-            f"{len(stale)} records were made by another version of the code or of a plug-in; they are in "
-            f"{out / 'records' / 'superseded'} and their cells are computed again."
+            f"{len(stale)} records were made by another version of the code, of a plug-in or of a library; they are "
+            f"in {out / 'records' / 'superseded'}, and their cells are computed again where this command names them."
         )
     done = {record.slug for record in records}
     planned = {cell.slug for cell in plan.cells()}
@@ -120,31 +104,60 @@ def write_results(out: Path) -> Leaderboard:
     return board
 
 
+def _described(spec: RunSpec, plan: Plan, before: dict[str, Any] | None) -> dict[str, Any]:
+    """run.json of a folder that holds this plan and what was planned before."""
+    prepared = {dataset.name: dataset.prepared for dataset in plan.datasets}
+    of_methods = {cell.method for cell in plan.cells()}
+    content: dict[str, Any] = {
+        "fixed": plan.fixed,
+        "planned": {
+            dataset.name: {"selector": dataset.selector, "seeds": list(spec.seeds), "methods": plan.rows(dataset.name)}
+            for dataset in plan.datasets
+        },
+        "thresholds": list(spec.thresholds),
+        "settings": {k: v for k, v in spec.settings.items() if k.partition(".")[0] not in of_methods},
+        "skipped": {name: data.skipped for name, data in prepared.items() if data.skipped},
+        "duplicates": {name: data.duplicates for name, data in prepared.items() if data.duplicates},
+        "split_source": {name: data.manifest.source for name, data in prepared.items()},
+        "versions": versions(),
+        "platform": platform.platform(),
+    }
+    if before is None:
+        return content
+    content["fixed"] = {**plan.fixed, "datasets": before["fixed"]["datasets"] | plan.fixed["datasets"]}
+    content["thresholds"] = list(dict.fromkeys([*before["thresholds"], *spec.thresholds]))
+    for part in ("settings", "skipped", "duplicates", "split_source"):
+        content[part] = before[part] | content[part]
+    for name, planned in before["planned"].items():
+        now = content["planned"].setdefault(name, planned)
+        now["seeds"] = sorted({*planned["seeds"], *now["seeds"]})
+        now["methods"] = sorted({*map(tuple, planned["methods"]), *map(tuple, now["methods"])})
+    return content
+
+
+def _whole_spec(spec: RunSpec, content: dict[str, Any]) -> RunSpec:
+    """One spec that makes everything the folder was ever asked for, from any working directory."""
+    planned = content["planned"].values()
+    rows = dict.fromkeys((name, shown) for dataset in planned for name, shown in dataset["methods"])
+    return replace(
+        spec,
+        methods=tuple(f"{name}[{shown}]" if shown else name for name, shown in rows),
+        datasets=tuple(dataset["selector"] for dataset in planned),
+        seeds=tuple(sorted({seed for dataset in planned for seed in dataset["seeds"]})),
+        thresholds=tuple(content["thresholds"]),
+        settings=content["settings"],
+    )
+
+
 def _superseded(plan: Plan, cells: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Slugs of cells that the plan has under another key: made by other source, ours or a plug-in's."""
+    """Slugs of cells made by other code or libraries than now, planned or not: a table mixes no versions."""
     planned = {(c.dataset, c.method, c.shown_params, c.seed): c.key for c in plan.cells()}
     stale = []
     for slug, c in cells:
         name = (c["dataset"], c["method"], c["method_params"], c["seed"])
-        if planned.get(name, c["key"]) != c["key"]:
+        if planned.get(name, c["key"]) != c["key"] or made_by_other_code(c["key_parts"]):
             stale.append(slug)
     return stale
-
-
-def _read_run(out: Path) -> dict[str, Any] | None:
-    path = out / "run.json"
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if content["run_version"] != RUN_VERSION:
-            raise KeyError("run_version")
-        return content
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path}: expected the run.json of a run (version {RUN_VERSION}), found something else. "
-            "Choose another --out."
-        ) from None
 
 
 def _refuse_differences(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:

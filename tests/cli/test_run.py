@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "val,0.5", "--jobs", "2", *TINY, cwd=place,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    (place / "foreign").mkdir()
+    (place / "foreign" / "run.json").write_text('{"run_version": 2, "fixed": []}')
     return place
 
 
@@ -48,7 +51,10 @@ def test_a_run_writes_what_it_promises(place: Path) -> None:
     assert len(board) == 9 * 2
     assert len(cells) == 9 * 2 * 2
     assert len(costs) == 9 * 2
-    assert all(float(c["evaluate_seconds"]) > 0 and float(c["peak_memory_mib"]) > 0 for c in costs)
+    assert all(float(c["evaluate_seconds"]) > 0 and float(c["evaluate_peak_memory_mib"]) > 50 for c in costs)
+    for cost in costs:
+        trained = cost["method"] in ("infomask", "gradcam", "chexcam", "random_weights")
+        assert bool(cost["training"]) == bool(cost["train_seconds"]) == trained
     assert {row["status"] for row in board if row["method"].endswith("_box")} == {"sanity"}
     assert all(row["rank_low"] == "" for row in board)
     for metric in ("iop", "fpr", "fnr"):
@@ -68,6 +74,7 @@ def test_the_same_command_again_computes_nothing_and_changes_nothing(place: Path
     assert again.returncode == 0, again.stderr
     assert "18 finished before" in again.stdout
     assert "done (" not in again.stdout
+    assert "18 cells, 18 finished before" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (out / "records").iterdir()} == before
     assert (out / "leaderboard.csv").read_bytes() == table
 
@@ -77,7 +84,12 @@ def test_leaderboard_comes_from_the_records_alone(place: Path, tmp_path: Path) -
     expected = {name: (out / name).read_text() for name in ("leaderboard.csv", "leaderboard.md")}
     made = wslbench("leaderboard", str(out), "--format", "csv", cwd=tmp_path)
     assert made.stdout == expected["leaderboard.csv"]
+    derived = ["leaderboard.csv", "cells.csv", "costs.csv", "figures/density_fnr.png"]
+    before = [(out / name).read_bytes() for name in derived]
+    for name in derived:
+        (out / name).unlink()
     wslbench("leaderboard", str(out), "--format", "markdown", "--output", "x.md", cwd=tmp_path)
+    assert [(out / name).read_bytes() for name in derived] == before
     assert (tmp_path / "x.md").read_text() == expected["leaderboard.md"]
     table = wslbench("leaderboard", str(out), cwd=tmp_path, env={"COLUMNS": "80"})
     assert "infomask" in table.stdout
@@ -98,6 +110,13 @@ def test_leaderboard_comes_from_the_records_alone(place: Path, tmp_path: Path) -
         (("run", "--seeds", "many"), "expected a count"),
         (("run", "--config", "none.toml"), "cannot be read"),
         (("run", "--jobs", "0"), "at least 1"),
+        (("run", "--min-val-located", "0"), "expected at least 1"),
+        (("run", "--methods", "papr"), "Did you mean 'paper'"),
+        (("run", "--set", "infomask.tau=1"), "expected a number above 0, below 1, found 1.0"),
+        (("run", "--set", "chexcam.weights=no.pth"), "expected a file, found none at no.pth"),
+        (("leaderboard", "foreign"), "expected the run.json of a run (version 2), found something else"),
+        (("leaderboard", "runs/images", "--format", "csv", "--output", "images"), "expected a file, found a folder"),
+        (("leaderboard", "runs/images", "--format", "csv", "--output", "images/labels.csv/x"), "labels.csv"),
         (("run", "--device", "tpu"), "expected auto, cpu or cuda"),
         (("leaderboard", "images"), "expected the folder of a run"),
         (("run", "--out", "images"), "expected a new or empty folder"),
@@ -118,7 +137,7 @@ from wsl_bench import PostHocMethod, register_method
 class Explodes(PostHocMethod):
     """Raises."""
     def explain(self, net, images):
-        raise RuntimeError("no map today")
+        raise RuntimeError("no map today [red]")
 '''
 
 
@@ -130,7 +149,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_done(place: Path, tmp_pat
     command = ("run", "--methods", "explodes,gradcam", "--datasets", str(place / "images"), "--seeds", "1", *TINY)
     result = wslbench(*command, cwd=tmp_path, env=env)
     assert result.returncode == 1
-    assert "explodes / seed 0: RuntimeError: no map today (explodes.py, line 7)" in result.stderr
+    assert "explodes / seed 0: RuntimeError: no map today [red] (explodes.py, line 7)" in result.stderr
     assert "unavailable: method unfinished: SyntaxError" in result.stderr
     board = {row["method"]: row for row in rows(tmp_path / "runs" / "images" / "leaderboard.csv")}
     assert (board["explodes"]["status"], board["explodes"]["iou"]) == ("failed", "")
@@ -139,7 +158,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_done(place: Path, tmp_pat
     assert again.returncode == 1
     assert "done (" not in again.stdout  # neither the finished cells nor, unasked, the failed one
     fixed = BROKEN.replace(
-        'raise RuntimeError("no map today")', "return net(images).softmax(1)[:, 1], images[:, 0].abs()"
+        'raise RuntimeError("no map today [red]")', "return net(images).softmax(1)[:, 1], images[:, 0].abs()"
     )
     (tmp_path / "plugins" / "methods" / "explodes.py").write_text(fixed)
     mended = wslbench(*command, cwd=tmp_path, env=env)
@@ -176,3 +195,36 @@ def test_an_interrupted_run_continues_to_the_same_table(
     assert f"{finished} finished before" in rest.stdout
     for name in ("leaderboard.csv", "leaderboard.md", "cells.csv"):
         assert (tmp_path / "runs" / "images" / name).read_bytes() == (place / "runs" / "images" / name).read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "methods", "gradcamm"), ("methods", "gradcamm", "--debug")])
+def test_debug_shows_the_traceback_wherever_it_stands(place: Path, arguments: tuple[str, ...]) -> None:
+    result = wslbench(*arguments, cwd=place)
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+    assert "Did you mean 'gradcam'" in result.stderr
+
+
+def test_two_runs_do_not_work_in_one_folder(place: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "runs").mkdir()
+    with FileLock(tmp_path / "runs" / ".lock"):
+        result = wslbench("run", "--datasets", str(place / "images"), "--out", "runs", *TINY, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "another run is at work there" in result.stderr
+
+
+def test_a_run_that_cannot_be_written_to_is_still_shown(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "runs" / "images", tmp_path / "archive")
+    driver = (
+        "import sys, wsl_bench.study as study\n"
+        "def refuse(out): raise PermissionError(13, 'Permission denied', str(out / 'leaderboard.csv'))\n"
+        "study.write_results = refuse\n"  # root may write anywhere, so the refusal is played
+        "from wsl_bench.cli.main import main\n"
+        "main()\n"
+    )
+    result = run_python("-c", driver, "leaderboard", "archive", "--format", "csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == (place / "runs" / "images" / "leaderboard.csv").read_text()
+    assert "not written: archive/leaderboard.csv: Permission denied" in result.stderr

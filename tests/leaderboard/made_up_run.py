@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from wsl_bench.metrics.tally import Tally, TallyBuilder
 from wsl_bench.metrics.truth import rasterize_boxes
+from wsl_bench.store import run_file as store
 from wsl_bench.store.records import write_failure, write_record
 
 SHAPE = (12, 16)
@@ -67,11 +67,17 @@ def tally_of(split: Images, maps: npt.NDArray[np.float32], probability: npt.NDAr
     return builder.build()
 
 
-def write_run(root: Path, thresholds: tuple[str, ...] = ("val", "0.5"), **rules: Any) -> None:
+def write_run(
+    root: Path, thresholds: tuple[str, ...] = ("val", "0.5"), planned: list[list[str]] | None = None, **rules: Any
+) -> None:
     """run.json of a made-up run."""
-    fixed = {"rules": {"fit_threshold": True, "min_val_located": 20, "checkpoint": "last", **rules}}
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "run.json").write_text(json.dumps({"fixed": fixed, "thresholds": list(thresholds), "skipped": {}}))
+    content = {
+        "fixed": {"rules": {"min_val_located": 1, "checkpoint": "last", **rules}},
+        "planned": {"made_up": {"selector": "made_up", "seeds": [], "methods": planned or []}},
+        "thresholds": list(thresholds),
+        **{part: {} for part in ("settings", "skipped", "duplicates", "split_source")},
+    }
+    store.write_run(root, content)
 
 
 def write_cell(
@@ -83,14 +89,21 @@ def write_cell(
     probability: npt.NDArray[np.float64] | None = None,
     threshold: float | None = 0.4,
     decision: float | None = 0.5,
+    val_labels: list[int] | None = None,
+    test_labels: list[int] | None = None,
     **content: Any,
 ) -> None:
     """One record with these test maps."""
     test, val = images("test"), images("val")
+    for split, labels in ((test, test_labels), (val, val_labels)):
+        if labels is not None:
+            split.labels = labels
+            split.located = [bool(located and label) for located, label in zip(split.located, labels, strict=True)]
+            split.boxes = [b if located else b[:0] for b, located in zip(split.boxes, split.located, strict=True)]
     record = {
         "key": f"key-{method}-{seed}", "dataset": "made_up", "method": method, "method_params": "", "seed": seed,
         "sanity": False, "n_val_boxes": 14, "n_val_located": 14, "n_parameters": 100,
-        "rules": {"checkpoint": "last"}, "device": "cpu",
+        "checkpoint_rule": "last", "device": "cpu",
         "val_auc": {"value": 0.9, "low": 0.8, "high": 1.0}, "polarity": {"value": 0.9, "low": 0.8, "high": 1.0},
         "operating_point": {
             "epoch": 3, "map_scale": "none", "threshold": threshold, "decision_threshold": decision, "value": 0.3,

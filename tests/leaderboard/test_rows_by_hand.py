@@ -78,7 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(run: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(render(run, "csv"))))
+    return list(csv.DictReader(io.StringIO(render(build_leaderboard(run), "csv"))))
 
 
 @pytest.mark.parametrize("rule", ["val", "0.5"])
@@ -139,7 +139,7 @@ def test_cells_are_the_trainings_of_the_row(run: Path) -> None:
 
 
 def test_columns_are_the_public_ones_in_order(run: Path) -> None:
-    header = render(run, "csv").splitlines()[0].split(",")
+    header = render(build_leaderboard(run), "csv").splitlines()[0].split(",")
     expected = [
         "dataset",
         "method",
@@ -206,7 +206,7 @@ def test_intervals_hold_the_mean_and_stay_in_bounds(run: Path) -> None:
 
 
 def test_statuses(tmp_path: Path) -> None:
-    write_run(tmp_path, ("val",))
+    write_run(tmp_path, ("val",), planned=[["not_begun", ""], ["fine", ""]])
     inverted = {"value": 0.1, "low": 0.0, "high": 0.2}
     chance = {"value": 0.52, "low": 0.45, "high": 0.6}
     for seed in SEEDS:
@@ -221,15 +221,24 @@ def test_statuses(tmp_path: Path) -> None:
     rows = {row["method"]: row for row in board.rows}
     assert {name: row["status"] for name, row in rows.items()} == {
         "fine": "ok", "upside_down": "inverted", "coin": "at_chance", "broken": "failed", "missing_one": "incomplete",
+        "not_begun": "incomplete",
     }  # fmt: skip
     assert rows["upside_down"]["n_inverted"] == 2
     assert rows["broken"]["iou"] is None
     assert rows["broken"]["n_seeds"] == 0
     assert rows["missing_one"]["n_failed"] == 1
+    assert (rows["not_begun"]["n_seeds"], rows["not_begun"]["iou"]) == (0, None)
     assert "inverted (2/3)" in export.to_markdown(board.rows, board.notes)
     assert any("it broke" in note for note in board.notes)
     assert all(row["rank_low"] is None for row in board.rows)
     assert any("at least 5 seeds" in note for note in board.notes)
+
+
+def test_the_majority_class_is_that_of_validation(tmp_path: Path) -> None:
+    write_run(tmp_path, ("0.5",))
+    write_cell(tmp_path, "one", 0, random_maps(30, 0), val_labels=[1] * 20 + [0] * 10, test_labels=[1] * 9 + [0] * 21)
+    (row,) = build_leaderboard(tmp_path).rows
+    assert row["accuracy_majority"] == pytest.approx(9 / 30)  # not the 21 / 30 that test's own majority would give
 
 
 def test_ranks_need_five_seeds_and_leave_out_sanity_and_incomplete_rows(tmp_path: Path) -> None:

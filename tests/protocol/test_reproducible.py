@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import tiny_folder
+from rich.console import Console
 from study_helper import plan_of, run_plan
 
-from wsl_bench.leaderboard.build import render
+from wsl_bench.cli.progress import Running
+from wsl_bench.leaderboard.build import build_leaderboard, render
 from wsl_bench.protocol.cell import run_job
-from wsl_bench.spec import RunSpec, with_fields
-from wsl_bench.study import open_study, remaining
+from wsl_bench.spec import RunSpec, read_study, with_fields
+from wsl_bench.study import open_study, remaining, run_study
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +63,15 @@ def test_finished_cells_are_not_computed_again_and_runs_extend(study: Path, tmp_
             run_job(job, lambda event: None)
         return sorted(f"{c.method} {c.seed}" for job in todo.jobs for c in job.cells)
 
-    first = run()
+    first = run(thresholds=("0.3",))
     assert "featuremask 0" in first
     assert len(first) == 7
     assert run() == []
     assert run(seeds=(0, 1)) == [name.replace(" 0", " 1") for name in first]
     assert run(seeds=(0, 1), methods=("featuremask", "regl1")) == ["regl1 0", "regl1 1"]
     assert run(thresholds=("val", "0.5"), methods=("featuremask",)) == []
-    text = render(tmp_path, "csv")
-    assert {line.split(",")[3] for line in text.splitlines()[1:]} == {"val", "0.5"}
+    text = render(build_leaderboard(tmp_path), "csv")
+    assert {line.split(",")[3] for line in text.splitlines()[1:]} == {"val", "0.3", "0.5"}
 
 
 def test_an_unfinished_job_continues_with_the_training_that_is_there(study: Path, tmp_path: Path) -> None:
@@ -78,3 +83,77 @@ def test_an_unfinished_job_continues_with_the_training_that_is_there(study: Path
     _, events = run_plan(rest, tmp_path / "part")
     assert not [e for e in events if e["event"] == "epoch" and "baseline / " in e["label"] and e["epoch"] > 0]
     assert bits(tmp_path / "whole") == bits(tmp_path / "part")
+
+
+def test_study_toml_makes_all_that_the_folder_was_asked_for_from_anywhere(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.parent)
+    out = tmp_path / "run"
+    open_study(spec_of(Path(study.name), thresholds=("0.3",)), out)
+    more = {"recipe.epochs": "2", "recipe.image_size": "32", "recipe.width": "0.1", "regl1.weight": "0.5"}
+    open_study(spec_of(Path(study.name), methods=("regl1",), seeds=(0, 4), set=more), out)
+    monkeypatch.chdir(tmp_path)
+    again = with_fields(RunSpec(), read_study(out / "study.toml"))
+    plan = open_study(again, out)
+    cells = {(cell.method, cell.shown_params, cell.seed) for cell in plan.cells()}
+    assert {("featuremask", "", 0), ("regl1", "weight=0.5", 4), ("mean_box", "", 0)} <= cells
+    assert ("regl1", "", 0) not in cells
+    assert again.thresholds == ("0.3", "val")
+
+
+def test_a_row_that_was_planned_and_has_not_finished_is_incomplete(study: Path, tmp_path: Path) -> None:
+    plan = open_study(spec_of(study, seeds=(0, 1)), tmp_path)
+    for job in plan.jobs:
+        if job.seed == 0 and job.trained_by is None:
+            run_job(job, lambda event: None)
+    rows = {row["method"]: row for row in build_leaderboard(tmp_path).rows}
+    assert (rows["featuremask"]["status"], rows["featuremask"]["n_seeds"]) == ("incomplete", 0)
+    assert (rows["center_box"]["status"], rows["center_box"]["n_seeds"]) == ("sanity", 1)
+
+
+@pytest.mark.parametrize("changed", ["source_sha256", "libraries"])
+def test_records_of_other_code_or_libraries_leave_the_table_planned_or_not(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    priors = {"methods": ("center_box",), "seeds": (0,)}
+    for job in open_study(spec_of(study, **priors), tmp_path).jobs:
+        if job.trained_by is None:
+            run_job(job, lambda event: None)
+    assert remaining(open_study(spec_of(study, **priors), tmp_path), tmp_path, retry_failed=False).n_finished == 5
+    other = {"source_sha256": lambda *parts: "other source", "libraries": lambda: {"torch": "0.1"}}[changed]
+    monkeypatch.setattr(f"wsl_bench.plan.{changed}", other)
+    todo = remaining(open_study(spec_of(study, **priors, datasets=("phantom[n_train=8,n_val=60,n_test=8]",)),
+                                tmp_path), tmp_path, retry_failed=False)  # fmt: skip
+    assert todo.n_finished == 0
+    assert "5 records were made by another version" in todo.notes[0]
+    assert list((tmp_path / "records").glob("*.json")) == []
+    assert len(list((tmp_path / "records" / "superseded").glob("*.json"))) == 5
+
+
+def test_datasets_that_share_a_training_train_it_once(study: Path, tmp_path: Path) -> None:
+    """Another test split is another dataset, and the same training."""
+    other = tmp_path / "other"
+    shutil.copytree(study, other)
+    with (other / "boxes.csv").open() as file:
+        lines = file.read().splitlines()
+    (other / "boxes.csv").write_text("\n".join([*lines[:-1], lines[-1].rpartition(",")[0] + ",3"]) + "\n")
+    spec = spec_of(study, datasets=(str(study), str(other)))
+    plan = open_study(spec, tmp_path / "run")
+    assert len({job.training_key for job in plan.jobs if job.trained_by}) == 2  # featuremask, untrained_baseline
+    assert len({job.id for job in plan.jobs}) == len(plan.jobs)
+    todo, events = remaining(plan, tmp_path / "run", retry_failed=False), list[dict[str, Any]]()
+    with Running(Console(file=io.StringIO()), todo, 2) as running:
+        run_study(todo, tmp_path / "run", n_workers=2, on_event=lambda e: (events.append(e), running.on_event(e)))
+    assert [e["epoch"] for e in events if e["event"] == "epoch" and "featuremask" in e["label"]] == [1, 2]
+    assert [e for e in events if e.get("status") == "failed"] == []
+    assert sum(e["event"] == "cell" for e in events) == 14
+
+
+def test_a_job_whose_data_is_gone_fails_and_the_worker_goes_on(study: Path, tmp_path: Path) -> None:
+    plan = plan_of(study, tmp_path, methods=("whole_image",))
+    job = plan.jobs[0]
+    events: list[dict[str, Any]] = []
+    run_job(replace(job, folder=str(tmp_path / "gone")), events.append)
+    assert [(e["event"], e["status"]) for e in events] == [("cell", "failed")]
+    assert "gone" in events[0]["error"]

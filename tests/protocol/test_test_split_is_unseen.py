@@ -13,7 +13,7 @@ from conftest import tiny_folder, write_csv
 from study_helper import plan_of, run_plan
 
 from wsl_bench.data.prepare import load_truth, load_weak
-from wsl_bench.errors import MethodError, UsageError
+from wsl_bench.errors import MethodError
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.protocol import evaluate
 from wsl_bench.protocol.operating_point import OperatingPoint, ValidationSplit
@@ -90,16 +90,3 @@ def test_truth_of_train_cannot_be_loaded(two_truths: tuple[Path, Path], tmp_path
     folder = plan_of(two_truths[0], tmp_path).datasets[0].prepared.folder
     with pytest.raises(ValueError, match="never read"):
         load_truth(folder, "train")
-
-
-def test_too_few_located_validation_positives_are_refused(tmp_path: Path) -> None:
-    data = tiny_folder(tmp_path / "small", n=60)  # 12 located validation positives
-    with pytest.raises(UsageError, match=r"at least 20 .* found 12.*--min-val-located 12"):
-        plan_of(data, tmp_path / "out")
-    assert plan_of(data, tmp_path / "out", min_val_located=12).jobs
-    fixed = plan_of(data, tmp_path / "fixed", thresholds=("0.5",))
-    assert not fixed.jobs[0].rules.fit_threshold
-    records, _ = run_plan(fixed, tmp_path / "fixed")
-    point = records["infomask", 0].content["operating_point"]
-    assert point["threshold"] is None
-    assert point["criterion"] == "none"

@@ -39,7 +39,7 @@ def check(name: Annotated[str, typer.Argument(help="A method, built in or plugge
 
 def doctor() -> None:
     """Show what is installed, which device would be used, and what is unavailable."""
-    from wsl_bench.registry import discover
+    from wsl_bench.registry import KINDS, discover
     from wsl_bench.training.device import auto_precision, resolve_device
     from wsl_bench.versions import versions
 
@@ -47,8 +47,7 @@ def doctor() -> None:
     console.print(f"device: {device}, precision: {auto_precision(device)}")
     for package, version in versions().items():
         console.print(f"{package}: {version}")
-    kinds: tuple[Literal["method", "dataset", "network"], ...] = ("method", "dataset", "network")
-    for kind in kinds:
+    for kind in KINDS:
         registry = discover(kind)
         console.print(f"{kind}s: {', '.join(registry.available)}")
         for broken in registry.unavailable:

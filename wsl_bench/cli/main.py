@@ -42,8 +42,9 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command."""  # `--debug` is taken out before, so that it may stand anywhere
 
 
 app.command("run")(run.run)
@@ -71,6 +72,7 @@ def main() -> None:
 def _guarded(arguments: list[str]) -> int:
     """Run the command; every error becomes one message and its exit code."""
     debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         result = app(arguments, standalone_mode=False)
         if result == INTERRUPTED:  # newer typer turns Ctrl-C into this exit code
@@ -98,6 +100,9 @@ def _guarded(arguments: list[str]) -> int:
             return 2
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:  # no room, no permission, a folder
+            errors.print(f"[bold red]Error:[/] {_escaped(f'{error.filename}: {error.strerror}.')}", soft_wrap=True)
+            return 2
         errors.print(
             f"[bold red]Internal error:[/] {type(error).__name__}: {_escaped(str(error))}\n"
             "This is a defect of wslbench; run again with --debug for the traceback and report it.",

@@ -16,10 +16,7 @@ class Preparing:
     """Progress of decoding datasets."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} images"),
-            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
+        self._progress = _bars(console, "{task.completed:.0f}/{task.total:.0f} images")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -44,11 +41,8 @@ class Running:
     def __init__(self, console: Console, todo: Todo, n_workers: int) -> None:
         self._console, self._live = console, console.is_terminal
         self._n_workers = n_workers
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True, disable=not self._live,
-        )  # fmt: skip
-        self._jobs = {job.training_key: job for job in todo.jobs}
+        self._progress = _bars(console, "{task.fields[state]}")
+        self._jobs = {job.id: job for job in todo.jobs}
         self._cells = {cell.slug: cell for job in todo.jobs for cell in job.cells}
         self._n_cells, self._n_done = len(self._cells) + todo.n_finished, todo.n_finished
         self._n_failed = len(todo.failed_before)
@@ -98,7 +92,7 @@ class Running:
         name = f"{cell.dataset} / {cell.method} / seed {cell.seed}"
         if event["status"] == "done":
             self._n_done += 1
-            said = f"done ({event['train_seconds'] + event['evaluate_seconds']:.0f} s)"
+            said = f"done (evaluated in {event['seconds']:.0f} s)"
         else:
             self._n_failed += 1
             said = f"failed: {event['error']}"
@@ -111,6 +105,14 @@ class Running:
     def _state(self) -> str:
         failed = f", {self._n_failed} failed" if self._n_failed else ""
         return f"{self._n_done}/{self._n_cells} done{failed}"
+
+
+def _bars(console: Console, state: str) -> Progress:
+    """A live view that leaves nothing behind; nothing at all where the output is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TextColumn(state, markup=False),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
 
 
 def print_line(console: Console, text: str) -> None:

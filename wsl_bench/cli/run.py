@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from wsl_bench.cli.console import errors
 from wsl_bench.cli.console import out as console
@@ -50,7 +53,6 @@ def run(
     ] = None,
     skip_corrupt: Annotated[bool, typer.Option(help="Leave out images that cannot be read, and list them.")] = False,
     retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
 ) -> int:
     """Train and evaluate methods alike; write a leaderboard with intervals and densities.
 
@@ -68,7 +70,8 @@ def run(
         raise UsageError(f"--jobs {jobs}: expected at least 1.")
     folder = out if out is not None else _default_out(spec.datasets)
     _check_folder(folder)
-    return _run(spec, folder, jobs, retry_failed)
+    with _claimed(folder):
+        return _run(spec, folder, jobs, retry_failed)
 
 
 def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_corrupt: bool) -> Any:
@@ -106,7 +109,7 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"--out {folder}: expected a folder, found a file.")
     if (
         folder.is_dir()
-        and any(folder.iterdir())
+        and any(not path.name.startswith(".") for path in folder.iterdir())
         and not (folder / "run.json").is_file()
         and not (folder / "prepared").is_dir()
     ):
@@ -117,30 +120,49 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"--out {folder}: cannot be made ({error.strerror}).") from None
 
 
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder for as long as this one works in it, however it ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"--out {folder}: another run is at work there. Wait for it, or choose another.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     from wsl_bench import study
     from wsl_bench.cli.progress import Preparing, Running
     from wsl_bench.leaderboard.terminal import print_leaderboard
-    from wsl_bench.registry import discover
+    from wsl_bench.registry import KINDS, discover
 
-    for broken in discover("method").unavailable:
-        errors.print(f"[yellow]unavailable:[/] method {broken.name}: {broken.reason}", soft_wrap=True)
+    for kind in KINDS:
+        for broken in discover(kind).unavailable:
+            errors.print(f"[yellow]unavailable:[/] {kind} {broken.name}: {escape(broken.reason)}", soft_wrap=True)
     with Preparing(console) as preparing:
         plan = study.open_study(spec, folder, preparing.update)
     for dataset in plan.datasets:
         for image, reason in dataset.prepared.skipped.items():
-            errors.print(f"[yellow]skipped:[/] {image}: {reason}", soft_wrap=True, markup=True)
+            errors.print(f"[yellow]skipped:[/] {escape(f'{image}: {reason}')}", soft_wrap=True)
     todo = study.remaining(plan, folder, retry_failed=retry_failed)
     for note in todo.notes:
-        errors.print(f"[yellow]{note}[/]", soft_wrap=True)
+        errors.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
     n_workers = jobs or _default_jobs(plan)
     with Running(console, todo, n_workers) as running:
         board = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
     print_leaderboard(board, console)
-    console.print(f"\nWritten to {folder}: leaderboard.csv, leaderboard.md, cells.csv, figures/", soft_wrap=True)
+    written = "leaderboard.csv, leaderboard.md, cells.csv, costs.csv, figures/"
+    console.print(f"\nWritten to {escape(str(folder))}: {written}", soft_wrap=True)
     for failure in board.failures:
         c = failure.content
-        errors.print(f"[red]failed:[/] {c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}", soft_wrap=True)
+        said = escape(f"{c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}")
+        errors.print(f"[red]failed:[/] {said}", soft_wrap=True)
     if board.failures:
         errors.print("Other cells were not touched by this. --retry-failed tries these again.")
     return 1 if board.failures else 0

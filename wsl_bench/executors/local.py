@@ -47,8 +47,8 @@ def run_jobs(jobs: Sequence[Job], n_workers: int, on_event: OnEvent) -> None:
     try:
         while queue or any(worker.job is not None for worker in workers):
             for worker in workers:
-                if worker.job is None and queue:
-                    worker.give(queue.popleft(), on_event)
+                if worker.job is None and (job := _next(queue, workers)) is not None:
+                    worker.give(job, on_event)
             busy = [worker for worker in workers if worker.job is not None]
             wait([worker.pipe for worker in busy])
             for worker in busy:
@@ -56,6 +56,15 @@ def run_jobs(jobs: Sequence[Job], n_workers: int, on_event: OnEvent) -> None:
     finally:
         for worker in workers:
             worker.stop()
+
+
+def _next(queue: deque[Job], workers: Sequence[_Worker]) -> Job | None:
+    """Take the first job whose training no worker is at: datasets that share one train it once."""
+    held = {worker.job.training_key for worker in workers if worker.job is not None}
+    job = next((job for job in queue if job.training_key not in held), None)
+    if job is not None:
+        queue.remove(job)
+    return job
 
 
 class _Worker:
@@ -73,7 +82,7 @@ class _Worker:
             self._start()
         self.job = job
         self._open = {cell.slug for cell in job.cells}
-        on_event({"event": "start", "label": job.label(), "job": job.training_key})
+        on_event({"event": "start", "label": job.label(), "job": job.id})
         try:
             self.pipe.send(job)
         except OSError:  # died while idle; `collect` finds the end of the pipe
@@ -89,7 +98,7 @@ class _Worker:
                     self._finish(on_event)
                     return
                 self._open.discard(event.get("slug", ""))
-                on_event({**event, "job": self.job.training_key})
+                on_event({**event, "job": self.job.id})
         except (EOFError, OSError):
             self._died(on_event)
 
@@ -108,7 +117,7 @@ class _Worker:
 
     def _finish(self, on_event: OnEvent) -> None:
         assert self.job is not None
-        on_event({"event": "end", "job": self.job.training_key})
+        on_event({"event": "end", "job": self.job.id})
         self.job = None
 
     def _died(self, on_event: OnEvent) -> None:
@@ -120,11 +129,9 @@ class _Worker:
         reason = f"the worker process died ({_death(code)})"
         for cell in self.job.cells:
             if cell.slug in self._open:
-                content = {"key": cell.key, "dataset": cell.dataset, "method": cell.method,
-                           "method_params": cell.shown_params, "seed": cell.seed, "error": reason}  # fmt: skip
-                write_failure(Path(self.job.out), cell.slug, content)
+                write_failure(Path(self.job.out), cell.slug, cell.failure(reason))
                 on_event({"event": "cell", "slug": cell.slug, "status": "failed", "error": reason,
-                          "job": self.job.training_key})  # fmt: skip
+                          "job": self.job.id})  # fmt: skip
         self._finish(on_event)
         self.pipe.close()
         self._start()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsl_bench.errors import StoreError
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
 from wsl_bench.stats.ranking import rank_ranges
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, Record, read_costs, read_records
+from wsl_bench.store.run_file import read_run
 
 RANKED = ("ok", "inverted", "at_chance")
 
@@ -42,9 +41,9 @@ def build_leaderboard(root: Path) -> Leaderboard:
     """Make the leaderboard of a run from its records.
 
     Raises:
-        StoreError: the folder is not a run.
+        UsageError: the folder is not a run.
     """
-    run = _read_run(root)
+    run = read_run(root)
     records, failures, corrupt = read_records(root)
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.content["seed"]):
@@ -52,7 +51,7 @@ def build_leaderboard(root: Path) -> Leaderboard:
     failed: dict[tuple[str, str, str], list[Failure]] = defaultdict(list)
     for failure in failures:
         failed[_name(failure.content)].append(failure)
-    seeds = _seeds_by_dataset([r.content for r in records] + [f.content for f in failures])
+    seeds = _seeds_by_dataset(run, [r.content for r in records] + [f.content for f in failures])
     measured: list[tuple[Values, Row]] = []
     for name in sorted(groups):
         for rule in run["thresholds"]:
@@ -64,8 +63,10 @@ def build_leaderboard(root: Path) -> Leaderboard:
     measured.sort(key=lambda pair: _order(pair[0]))
     rows = [values for values, _ in measured]
     columns = list(rows[0]) if rows else list(export.FIXED_COLUMNS)
-    rows += [_failed_row(columns, name, rule) for name in sorted(failed.keys() - groups.keys())
-             for rule in run["thresholds"]]  # fmt: skip
+    planned = {(dataset, *row) for dataset, plan in run["planned"].items() for row in plan["methods"]}
+    for name in sorted((planned | failed.keys()) - groups.keys()):
+        status = "failed" if name in failed else "incomplete"
+        rows += [_empty_row(columns, name, rule, status) for rule in run["thresholds"]]
     cells = [line for _, row in measured for line in cell_rows(row)]
     return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt), failures)
 
@@ -73,16 +74,15 @@ def build_leaderboard(root: Path) -> Leaderboard:
 def write_leaderboard(root: Path) -> Leaderboard:
     """Write leaderboard.csv and .md, cells.csv and costs.csv of a run."""
     board = build_leaderboard(root)
-    atomic_write(root / "leaderboard.csv", export.to_csv(board.rows, export.FIXED_COLUMNS).encode())
-    atomic_write(root / "leaderboard.md", export.to_markdown(board.rows, board.notes).encode())
+    atomic_write(root / "leaderboard.csv", render(board, "csv").encode())
+    atomic_write(root / "leaderboard.md", render(board, "markdown").encode())
     atomic_write(root / "cells.csv", export.to_csv(board.cells, ("dataset", "method", "seed")).encode())
     atomic_write(root / "costs.csv", export.to_csv(_costs(root), ("dataset", "method", "seed")).encode())
     return board
 
 
-def render(root: Path, format: str) -> str:
-    """leaderboard.csv or leaderboard.md as text, made again from the records."""
-    board = build_leaderboard(root)
+def render(board: Leaderboard, format: str) -> str:
+    """leaderboard.csv or leaderboard.md as text."""
     if format == "csv":
         return export.to_csv(board.rows, export.FIXED_COLUMNS)
     return export.to_markdown(board.rows, board.notes)
@@ -108,28 +108,20 @@ def _order(values: Values) -> tuple[Any, ...]:
             -values["iou"], values["method"], values["method_params"])  # fmt: skip
 
 
-def _failed_row(columns: list[str], name: tuple[str, str, str], rule: str) -> Values:
+def _empty_row(columns: list[str], name: tuple[str, str, str], rule: str, status: str) -> Values:
+    """A row of which no cell has finished."""
     dataset, method, params = name
     known = {"dataset": dataset, "method": method, "method_params": params, "threshold_rule": rule,
-             "status": "failed", "n_seeds": 0}  # fmt: skip
+             "status": status, "n_seeds": 0}  # fmt: skip
     return {column: known.get(column) for column in columns}
 
 
 def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], corrupt: list[str]) -> list[str]:
-    rules = run["fixed"]["rules"]
     notes = [
         "Intervals are 95 %, for the method: training seeds random and crossed with patients. "
         "`*_fixed_*` columns hold the seeds fixed (patient-cluster bootstrap of these trainings)."
     ]
-    if rules["fit_threshold"]:
-        notes.append(
-            "Thresholds, checkpoints and map scales were fitted on validation (mean IoU over located positives) "
-            "and frozen before test was read."
-        )
-    else:
-        notes.append("All thresholds are fixed; checkpoints are the most accurate on validation.")
-    if rules["fit_threshold"] and rules["min_val_located"] < 20:
-        notes.append(f"The bar on located validation positives was lowered to {rules['min_val_located']}.")
+    notes += _fitting_notes(run, rows)
     if any(r["status"] in RANKED and (r["n_seeds"] or 0) < RANK_SEEDS for r in rows):
         notes.append(f"No ranks: they need at least {RANK_SEEDS} seeds.")
     if any(r["n_seeds"] == 1 for r in rows):
@@ -144,6 +136,29 @@ def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], cor
             for f in failures[:5]) + ("; ..." if len(failures) > 5 else "") + ".")  # fmt: skip
     notes += [f"Set aside: {line}" for line in corrupt]
     return notes + _disagreements(rows)
+
+
+def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
+    """What was fitted on validation, dataset by dataset where they differ."""
+    lowest = run["fixed"]["rules"]["min_val_located"]
+    n_val = {r["dataset"]: r["n_val_located"] for r in rows if r.get("n_val_located") is not None}
+    fitted = sorted(name for name, n in n_val.items() if n >= lowest)
+    notes = []
+    if fitted:
+        notes.append(
+            f"{', '.join(fitted)}: thresholds `val`, checkpoints and map scales were fitted on validation (mean IoU "
+            "over located positives) and frozen before test was read."
+        )
+    for name in sorted(n_val.keys() - fitted):
+        notes.append(f"{name}: {n_val[name]} located validation positives are too few to fit on.")
+    if lowest < 20:
+        notes.append(f"The bar on located validation positives was lowered to {lowest}.")
+    for name, n in {r["dataset"]: r["n_located"] for r in rows if r["n_located"] is not None}.items():
+        if n < 20:
+            notes.append(f"{name}: only {n} located test positives; its figures are rough.")
+    for name, pairs in run["duplicates"].items():
+        notes.append(f"{name}: {len(pairs)} images are pixel for pixel in two splits (first: {' = '.join(pairs[0])}).")
+    return notes
 
 
 def _disagreements(rows: list[Values]) -> list[str]:
@@ -162,17 +177,26 @@ def _disagreements(rows: list[Values]) -> list[str]:
 
 
 def _costs(root: Path) -> list[Values]:
-    records, _, _ = read_records(root)
+    """One line a cell; cells of one training repeat its cost, under the training's name."""
     costs = read_costs(root)
-    return [
-        {k: r.content[k] for k in ("dataset", "method", "method_params", "seed", "device")} | costs[r.slug]
-        for r in records
-        if r.slug in costs
-    ]
+    lines = []
+    for record in read_records(root)[0]:
+        own = costs.get(record.slug)
+        if own is None:
+            continue
+        trained = costs.get(own["training"] or "", {})
+        lines.append(
+            {k: record.content[k] for k in ("dataset", "method", "method_params", "seed", "device")}
+            | {"training": own["training"], "train_seconds": trained.get("seconds"),
+               "train_peak_memory_mib": trained.get("peak_memory_mib"), "evaluate_seconds": own["seconds"],
+               "evaluate_peak_memory_mib": own["peak_memory_mib"]}
+        )  # fmt: skip
+    return lines
 
 
-def _seeds_by_dataset(contents: list[dict[str, Any]]) -> dict[str, set[int]]:
-    seeds: dict[str, set[int]] = defaultdict(set)
+def _seeds_by_dataset(run: dict[str, Any], contents: list[dict[str, Any]]) -> dict[str, set[int]]:
+    """The seeds that a complete row has."""
+    seeds = defaultdict(set, {name: set(planned["seeds"]) for name, planned in run["planned"].items()})
     for content in contents:
         seeds[content["dataset"]].add(content["seed"])
     return seeds
@@ -180,11 +204,3 @@ def _seeds_by_dataset(contents: list[dict[str, Any]]) -> dict[str, set[int]]:
 
 def _name(content: dict[str, Any]) -> tuple[str, str, str]:
     return content["dataset"], content["method"], content["method_params"]
-
-
-def _read_run(root: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((root / "run.json").read_text())
-        return content
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{root / 'run.json'}: expected the description of a run, found {error}.") from None

@@ -102,7 +102,7 @@ def _sizes(table: Sequence[Values]) -> str:
         return "No cell finished."
     return (
         f"{row['n_images']} test images: {row['n_located']} located positives, {row['n_negative']} negatives; "
-        f"{row['n_val_boxes']} validation boxes spent on fitting. "
+        f"{max(r['n_val_boxes'] or 0 for r in table)} validation boxes spent on fitting. "
         f"Chance IoP (mean ground-truth area): {row['iop_chance']:.3f}. "
         f"Majority-class accuracy: {row['accuracy_majority']:.3f}."
     )

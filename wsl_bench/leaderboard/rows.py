@@ -190,7 +190,7 @@ def _extras(row: Row, n_failed: int) -> Values:
         "n_at_chance": statuses.count("at_chance"),
         "n_failed": n_failed,
         "n_val_located": contents[0]["n_val_located"],
-        "checkpoint_rule": contents[0]["rules"]["checkpoint"],
+        "checkpoint_rule": contents[0]["checkpoint_rule"],
     }
     if row.classifies:
         out["accuracy_at_half"] = float(row.correct([0.5] * len(row.records)).mean())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import resource
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +21,7 @@ from wsl_bench.errors import WslBenchError
 from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
 from wsl_bench.protocol import evaluate
 from wsl_bench.protocol.certainty import auc_interval
+from wsl_bench.protocol.cost import measured
 from wsl_bench.protocol.job import Cell, Job
 from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, fit_threshold, freeze
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
@@ -43,29 +42,24 @@ def run_job(job: Job, report: Report) -> None:
         report: called with {"event": "epoch" | "cell", ...} as things happen.
     """
     set_up_process(job.threads)
-    workshop = _Workshop(job, report)
     try:
-        started = time.perf_counter()
+        workshop = _Workshop(job, report)
         training = workshop.training()
-        train_seconds = time.perf_counter() - started
     except Exception as error:
         for cell in job.cells:
             _fail(job, cell, error, report)
         return
     for cell in job.cells:
-        started = time.perf_counter()
         try:
-            workshop.evaluate(cell, training)
+            with measured(job.device) as cost:
+                workshop.evaluate(cell, training)
         except Exception as error:
             _fail(job, cell, error, report)
             continue
-        cost = {
-            "train_seconds": train_seconds,
-            "evaluate_seconds": time.perf_counter() - started,
-            "peak_memory_mib": _peak_memory_mib(job.device),
-        }
-        write_cost(Path(job.out), cell.slug, cost)
-        report({"event": "cell", "slug": cell.slug, "status": "done", **cost})
+        trained = None if training is None else job.training_name()
+        with contextlib.suppress(OSError):  # the result is safe; what it cost is worth no failure
+            write_cost(Path(job.out), cell.slug, {"training": trained, **cost})
+        report({"event": "cell", "slug": cell.slug, "status": "done", "seconds": cost["seconds"]})
 
 
 class _Workshop:
@@ -76,6 +70,7 @@ class _Workshop:
         self._folder = Path(job.folder)
         self._train = load_weak(self._folder, "train")
         self._val = ValidationSplit.load(self._folder)
+        self._n_located = int(self._val.truth.located.sum())
         self._mean, self._std = self._train.pixel_moments()
         self._val_inputs = self._inputs(self._val.weak)
         recipe = job.recipe
@@ -90,20 +85,23 @@ class _Workshop:
         found = load_training(folder)
         if found is not None:
             return found
-        training = train(
-            self._network(),
-            self._task,
-            job.recipe,
-            self._inputs(self._train),
-            self._val_inputs,
-            start_seed=job.start_seed,
-            order_seed=job.order_seed,
-            device=job.device,
-            n_keep=job.rules.n_candidates(job.recipe.epochs),
-            prefer=lambda e: job.rules.preference(e.epoch, e.accuracy, e.cross_entropy),
-            report=self._report_epoch,
-        )
+        with measured(job.device) as cost:
+            training = train(
+                self._network(),
+                self._task,
+                job.recipe,
+                self._inputs(self._train),
+                self._val_inputs,
+                start_seed=job.start_seed,
+                order_seed=job.order_seed,
+                device=job.device,
+                n_keep=job.rules.n_candidates(job.recipe.epochs),
+                prefer=lambda e: job.rules.preference(e.epoch, e.accuracy, e.cross_entropy),
+                report=self._report_epoch,
+            )
         save_training(folder, training)
+        with contextlib.suppress(OSError):
+            write_cost(Path(job.out), job.training_name(), cost)
         return training
 
     def evaluate(self, cell: Cell, training: Training | None) -> None:
@@ -126,14 +124,14 @@ class _Workshop:
         """The checkpoint, scaling and threshold, by the run's rules, on validation alone."""
         rules, ids = self._job.rules, self._val.weak.image_ids
         candidates = training.candidates if training is not None else (None,)
-        if not rules.uses_localization():
+        if rules.applied(self._n_located) not in ("accurate_then_localized", "best_localization"):
             candidates = candidates[:1]
         best: tuple[nn.Module, RawScores, Fit | None, int] | None = None
         for checkpoint in candidates:
             net = self._net(method, checkpoint)
             scores = score(method, net, self._val_inputs, ids)
             fit = None
-            if rules.fit_threshold:
+            if rules.fits(self._n_located):
                 fit = fit_threshold(scores.maps, scalings(method, scores.maps), self._val)
             # Candidates come best accuracy first, so a tie in localization stays with accuracy.
             if best is None or (fit is not None and best[2] is not None and fit.value > best[2].value):
@@ -230,8 +228,9 @@ class _Workshop:
             "rules": job.rules.as_dict(),
             "device": job.device,
             "operating_point": point.as_dict(),
-            "n_val_boxes": self._val.truth.n_boxes(),
-            "n_val_located": int(self._val.truth.located.sum()),
+            "checkpoint_rule": job.rules.applied(self._n_located),
+            "n_val_boxes": self._val.truth.n_boxes() if self._spends_boxes(method) else 0,
+            "n_val_located": self._n_located,
             "n_parameters": sum(p.numel() for p in net.parameters()),
             "versions": versions(),
             "history": [],
@@ -244,15 +243,22 @@ class _Workshop:
                 {k: None if v != v else v for k, v in asdict(epoch).items()} for epoch in training.history
             ]
             content["checkpoint"] = checkpoint_reference(self._training_folder(), point.epoch)
-            # The image's mean score against the label: does more map mean more disease?
-            mean_score = np.maximum(scores.maps, 0).mean(axis=(1, 2))
-            content["polarity"] = auc_interval(labels, mean_score, groups)
+            content["polarity"] = auc_interval(labels, self._mean_scores(scores), groups)
         if scores.probability is not None:
             content["val_auc"] = auc_interval(labels, scores.probability, groups)
         return content
 
+    def _mean_scores(self, scores: RawScores) -> npt.NDArray[np.float64]:
+        """(N,) mean raw score of each validation image: does more map mean more disease? Padding left out."""
+        pairs = zip(scores.maps, self._val.weak.frames, strict=True)
+        return np.array([np.maximum(frame.to_stored(raw), 0).mean(dtype=np.float64) for raw, frame in pairs])
+
+    def _spends_boxes(self, method: Method) -> bool:
+        own = isinstance(method, PriorMethod) and method.uses_validation_truth
+        return own or self._job.rules.fits(self._n_located)
+
     def _training_folder(self) -> Path:
-        return Path(self._job.out) / "trainings" / self._job.training_key[:16]
+        return Path(self._job.out) / "trainings" / self._job.training_name()
 
     def _report_epoch(self, epoch: Epoch) -> None:
         job = self._job
@@ -276,23 +282,8 @@ def _fail(job: Job, cell: Cell, error: Exception, report: Report) -> None:
         while last.tb_next is not None:
             last = last.tb_next
         message += f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"
-    write_failure(
-        Path(job.out),
-        cell.slug,
-        {
-            "key": cell.key,
-            "dataset": cell.dataset,
-            "method": cell.method,
-            "method_params": cell.shown_params,
-            "seed": cell.seed,
-            "error": message,
-        },
-    )
+    try:
+        write_failure(Path(job.out), cell.slug, cell.failure(message))
+    except OSError as unwritten:
+        message += f" (not noted in {job.out}: {unwritten.strerror})"
     report({"event": "cell", "slug": cell.slug, "status": "failed", "error": message})
-
-
-def _peak_memory_mib(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -38,6 +38,18 @@ class Cell:
     key: str
     slug: str
 
+    def failure(self, error: str) -> dict[str, Any]:
+        """What is noted of it when it fails."""
+        return {
+            "key": self.key,
+            "key_parts": self.key_parts,
+            "dataset": self.dataset,
+            "method": self.method,
+            "method_params": self.shown_params,
+            "seed": self.seed,
+            "error": error,
+        }
+
 
 @dataclass(frozen=True)
 class Job:
@@ -65,6 +77,15 @@ class Job:
     cost: float
     rules: Rules
     cells: tuple[Cell, ...]
+
+    @property
+    def id(self) -> str:
+        """Unique in a run. Datasets may share a training; then they share its key."""
+        return f"{self.training_key}:{self.cells[0].dataset}"
+
+    def training_name(self) -> str:
+        """Folder of the training below `trainings/`."""
+        return self.training_key[:16]
 
     def label(self) -> str:
         """What progress lines call it."""

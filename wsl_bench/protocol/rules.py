@@ -20,24 +20,30 @@ class Rules:
         checkpoint: which epoch is taken. `accurate_then_localized` is the InfoMask paper's rule:
             of the N epochs with the best validation accuracy the one that localizes best on
             validation, N = min(5, ceil(epochs / 4)).
-        fit_threshold: thresholds are fitted on validation; false in a run of fixed thresholds
-            alone, where the located validation images may be too few to fit anything.
-        min_val_located: fewer located validation positives than this refuse a fitted threshold.
+        min_val_located: on fewer located validation positives nothing is fitted: a fitted threshold
+            is refused, fixed ones read the most accurate checkpoint.
         display_images: how many test images keep their score maps for display.
     """
 
     checkpoint: CheckpointRule = "accurate_then_localized"
-    fit_threshold: bool = True
     min_val_located: int = 20
     display_images: int = 200
 
     def __post_init__(self) -> None:
+        if self.min_val_located < 1:
+            raise UsageError(f"--min-val-located {self.min_val_located}: expected at least 1.")
         if self.checkpoint not in get_args(CheckpointRule):
             raise UsageError(f"--checkpoint {self.checkpoint}: expected one of {', '.join(get_args(CheckpointRule))}.")
 
-    def uses_localization(self) -> bool:
-        """Whether validation ground truth takes part in the choice of the checkpoint."""
-        return self.fit_threshold and self.checkpoint in ("accurate_then_localized", "best_localization")
+    def fits(self, n_val_located: int) -> bool:
+        """Whether thresholds, map scales and checkpoints are fitted on this much ground truth."""
+        return n_val_located >= self.min_val_located
+
+    def applied(self, n_val_located: int) -> CheckpointRule:
+        """The checkpoint rule that is applied: without ground truth to fit on, accuracy alone decides."""
+        if self.checkpoint == "accurate_then_localized" and not self.fits(n_val_located):
+            return "best_accuracy"
+        return self.checkpoint
 
     def n_candidates(self, epochs: int) -> int:
         """Checkpoints a training keeps for the choice."""
@@ -51,18 +57,28 @@ class Rules:
         """Sort key of an epoch, best first: accuracy, then lower cross-entropy, then the earlier."""
         return (-epoch,) if self.checkpoint == "last" else (-accuracy, cross_entropy, epoch)
 
-    def check_located(self, dataset: str, n_located: int) -> None:
+    def check_located(self, dataset: str, n_located: int, *, fitted: bool) -> None:
         """Refuse to fit on too few located validation positives.
+
+        Args:
+            fitted: a fitted threshold is asked for.
 
         Raises:
             UsageError: with the ways out.
         """
-        if self.fit_threshold and n_located < self.min_val_located:
+        if self.fits(n_located):
+            return
+        found = f"{dataset}: expected at least {self.min_val_located} located validation positives"
+        lower = f", or lower the bar with --min-val-located {n_located} (the table says so)" if n_located else ""
+        if fitted:
             raise UsageError(
-                f"{dataset}: expected at least {self.min_val_located} located validation positives to fit a "
-                f"threshold, found {n_located}. Use a larger validation split, give a fixed threshold "
-                f"(--thresholds 0.5), or lower the bar with --min-val-located {n_located} "
-                "(the table's footer will say so)."
+                f"{found} to fit a threshold, found {n_located}. Use a larger validation split, give a fixed "
+                f"threshold (--thresholds 0.5){lower}."
+            )
+        if self.checkpoint == "best_localization":
+            raise UsageError(
+                f"{found} for --checkpoint best_localization, found {n_located}. Use a larger validation split, "
+                f"another rule{lower}."
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,7 +86,6 @@ class Rules:
         return {
             "version": PROTOCOL_VERSION,
             "checkpoint": self.checkpoint,
-            "fit_threshold": self.fit_threshold,
             "min_val_located": self.min_val_located,
             "display_images": self.display_images,
         }

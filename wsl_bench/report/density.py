@@ -21,6 +21,7 @@ FIGURES = {
     "fnr": "FNR: share of the ground truth that is missed",
 }
 # Okabe and Ito's colours, told apart with any colour vision; line styles carry it into grey print.
+# From the eighth curve on a colour comes again with another style.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 # Narrower than this, a kernel shows single images, not a distribution.
@@ -79,8 +80,9 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     for values, row in members:
         curve = density(row.located(metric)[0].ravel(), at)
         i = styles[_name(values)]
-        axis.plot(at, curve, color=_COLOURS[i % len(_COLOURS)], linestyle=_STYLES[i % len(_STYLES)],
-                  linewidth=1.6, label=f"{_name(values)} ({values[metric]:.2f})")  # fmt: skip
+        style = _STYLES[(i + i // len(_COLOURS)) % len(_STYLES)]
+        axis.plot(at, curve, color=_COLOURS[i % len(_COLOURS)], linestyle=style, linewidth=1.6,
+                  label=f"{_name(values)} ({values[metric]:.2f})")  # fmt: skip
         highest.append(float(curve.max()))
     # One spike (all maps blank, say) must not flatten the others: the axis stops at 1.3 times the
     # second highest curve, and a curve that goes beyond is cut visibly at the top.
