@@ -7,9 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from wsl_bench.stats.crossed import components, crossed_interval, group_codes
+from wsl_bench.stats.crossed import Components, combine, components, crossed_interval, group_codes
 
 Float = npt.NDArray[np.float64]
 
@@ -81,6 +83,7 @@ def test_variance_agrees_with_a_mixed_model() -> None:
     model = smf.mixedlm("y ~ 1", frame, groups="all", re_formula="0",
                         vc_formula={"seed": "0 + C(seed)", "patient": "0 + C(patient)"})  # fmt: skip
     fit = model.fit(reml=True)
+    assert crossed_interval(values, groups).mean == pytest.approx(float(fit.params["Intercept"]), abs=1e-6)
     assert components(values, groups).variance() == pytest.approx(float(fit.bse["Intercept"]) ** 2, rel=0.02)
 
 
@@ -120,8 +123,64 @@ def test_edge_cases() -> None:
     assert math.isnan(one_patient.high)
     constant = crossed_interval(np.full((3, 9), 0.25), range(9))
     assert (constant.low, constant.mean, constant.high) == (0.25, 0.25, 0.25)
+    for value in (0.1, 0.7, 1 / 3):  # their means are off in the last bit
+        flat = crossed_interval(np.full((7, 2569), value), range(2569))
+        assert flat.low == flat.mean == flat.high == pytest.approx(value)
     with pytest.raises(ValueError, match="finite"):
         crossed_interval(np.array([[0.1, math.nan]]), [0, 1])
     with pytest.raises(ValueError, match="shape"):
         crossed_interval(np.zeros((2, 3)), [0, 1])
-    assert list(group_codes(["b", "a", "b"])) == [1, 0, 1]
+    with pytest.raises(ValueError, match="shape"):
+        crossed_interval(np.zeros((2, 0)), [])
+    with pytest.raises(ValueError, match="level"):
+        crossed_interval(np.zeros((2, 2)), [0, 1], level=95)
+
+
+def test_patients_may_have_any_hashable_id() -> None:
+    assert group_codes(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert group_codes(np.array([30, 4, 30])).tolist() == [1, 0, 1]
+    assert group_codes([("nih", 2), ("nih", 1), ("rsna", 1), ("nih", 2)]).tolist() == [1, 0, 2, 1]
+    assert group_codes([1, "1", 1]).tolist() == [0, 1, 0]  # two patients, which do not sort
+    assert group_codes([]).tolist() == []
+    with pytest.raises(ValueError, match="NaN"):
+        group_codes([1.0, math.nan])
+    with pytest.raises(ValueError, match="one id an image"):
+        group_codes(np.zeros((2, 2)))
+
+
+def test_floor_and_degrees_of_freedom_by_hand() -> None:
+    plain = Components(seed=0.04, patients=0.01, interaction=0.005, n_seeds=5, n_groups=11)
+    v, df = combine([plain], plain.patients)
+    assert v == pytest.approx(0.045)
+    assert df == pytest.approx(0.045**2 / (0.04**2 / 4 + 0.01**2 / 10 + 0.005**2 / 40))
+    # More interaction than patients: nothing is subtracted, and no degree of freedom is spent on it.
+    floored = Components(seed=0.04, patients=0.01, interaction=0.02, n_seeds=5, n_groups=11)
+    v, df = combine([floored], floored.patients)
+    assert v == 0.04
+    assert df == pytest.approx(0.04**2 / (0.04**2 / 4 + 0.01**2 / 10))
+    assert combine([Components(0.0, 0.0, 0.0, 5, 11)], 0.0) == (0.0, math.inf)
+
+
+def test_patients_of_unequal_size_weigh_by_their_images() -> None:
+    """The mean is over images; its variance is the delta method's for a ratio of totals."""
+    values = np.array([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    groups = ["p", "p", "p", "q"]
+    interval = crossed_interval(values, groups)
+    assert interval.mean == 0.25
+    # Totals less their share: 0 - 3/4 and 1 - 1/4; C / (C - 1) = 2, N^2 = 16.
+    assert components(values, group_codes(groups)).patients == pytest.approx(2 * 2 * 0.75**2 / 16)
+    assert (interval.n_seeds, interval.n_groups, interval.seed_sd) == (2, 2, 0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(-5, 5), st.floats(0.01, 100))
+def test_order_names_shift_and_scale_do_not_matter(seed: int, shift: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    values, groups = simulate(rng, 3, rng.integers(1, 4, 8), (0.1, 0.2, 0.1))
+    base = crossed_interval(values, groups)
+    mixed = rng.permutation(len(groups))
+    names = np.array(list("hcagbdfe"))[groups]
+    moved = crossed_interval(shift + scale * values[rng.permutation(3)][:, mixed], names[mixed])
+    expected = [shift + scale * x for x in (base.mean, base.low, base.high)]
+    assert [moved.mean, moved.low, moved.high] == pytest.approx(expected, rel=1e-7, abs=1e-7)
+    assert moved.df == pytest.approx(base.df, rel=1e-6)

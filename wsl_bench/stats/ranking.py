@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,10 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from wsl_bench.stats.crossed import components, degrees_of_freedom, group_codes
-
-Float = npt.NDArray[np.float64]
-ROUNDING = 1e-12
+from wsl_bench.stats.crossed import (
+    Float,
+    Groups,
+    check_level,
+    check_values,
+    combine,
+    components,
+    group_codes,
+    rounding,
+)
 
 
 @dataclass(frozen=True)
@@ -29,32 +35,40 @@ class PairedResult:
 
 
 def paired_difference(
-    a: npt.ArrayLike, b: npt.ArrayLike, groups: Sequence[object] | npt.NDArray[np.generic], level: float = 0.95
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    groups: Groups,
+    level: float = 0.95,
 ) -> PairedResult:
     """Compare two methods as methods: their seeds random and unpaired, their patients shared.
 
     Args:
-        a, b: (Sa, N) and (Sb, N) of one metric on the same images. groups: (N,) patients.
+        a, b: (Sa, N) and (Sb, N) of one metric on the same images.
+        groups: (N,) patients.
 
     Returns:
-        The difference of the grand means. Its variance: both methods' seed parts, and the patient
-        part of the per-image difference of seed means, less both interactions (they stand in the
-        seed parts already), floored as in `crossed`.
+        The difference a - b of the grand means with its t interval. Its variance: both methods' seed
+        parts, and the patient part of the per-image difference of seed means, less both interactions
+        (they stand in the seed parts already), floored and with degrees of freedom as in
+        `crossed.combine`. NaN interval and p with one seed of a method or one patient; p = 1 where
+        the methods are the same and nothing varies.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, or a level outside (0, 1).
     """
-    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    codes = group_codes(groups)
-    parts = [components(left, codes), components(right, codes)]
+    check_level(level)
+    left, right = check_values(a, len(groups), "a"), check_values(b, len(groups), "b")
+    codes, noise = group_codes(groups), rounding(left, right)
+    parts = [components(left, codes, noise), components(right, codes, noise)]
     difference = float(left.mean() - right.mean())
-    patients = components((left.mean(0) - right.mean(0))[None], codes).patients
-    seed = parts[0].seed + parts[1].seed
-    interaction = parts[0].interaction + parts[1].interaction
-    if math.isnan(seed) or math.isnan(patients):
+    if abs(difference) <= noise:
+        difference = 0.0
+    patients = components((left.mean(0) - right.mean(0))[None], codes, noise).patients
+    if math.isnan(parts[0].seed + parts[1].seed + patients):
         return PairedResult(difference, math.nan, math.nan, math.nan, math.nan)
-    variance = max(seed + patients - interaction, seed, patients)
-    if variance < ROUNDING**2:  # constants: their means differ in the last bit at most
-        p = 1.0 if abs(difference) < ROUNDING else 0.0
-        return PairedResult(difference, difference, difference, math.inf, p)
-    df = degrees_of_freedom(parts, patients, interaction, variance)
+    variance, df = combine(parts, patients)
+    if variance == 0:
+        return PairedResult(difference, difference, difference, df, 1.0 if difference == 0 else 0.0)
     t = difference / math.sqrt(variance)
     half = float(stats.t.ppf(0.5 + level / 2, df)) * math.sqrt(variance)
     p = float(2 * stats.t.sf(abs(t), df))
@@ -62,9 +76,21 @@ def paired_difference(
 
 
 def holm(p: npt.ArrayLike) -> Float:
-    """Holm's adjusted p-values (Holm 1979): the family-wise error stays at the level."""
+    """Holm's adjusted p-values (Holm 1979): the family-wise error stays at the level.
+
+    Args:
+        p: (K,) in [0, 1]; NaN (a comparison that could not be made) stays NaN and counts in K.
+
+    Returns:
+        (K,) in the same order: the running maximum of (K - i) p_(i) over the sorted values, at most 1.
+
+    Raises:
+        ValueError: another shape or values outside [0, 1].
+    """
     values = np.asarray(p, np.float64)
-    order = np.argsort(values, kind="stable")
+    if values.ndim != 1 or ((values < 0) | (values > 1)).any():
+        raise ValueError("p: expected one-dimensional values in [0, 1]")
+    order = np.argsort(values, kind="stable")  # NaN last
     steps = values[order] * np.arange(len(values), 0, -1)
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
@@ -72,18 +98,29 @@ def holm(p: npt.ArrayLike) -> Float:
 
 
 def rank_ranges(
-    values: Mapping[str, npt.ArrayLike], groups: Sequence[object] | npt.NDArray[np.generic],
-    level: float = 0.95, higher_is_better: bool = True,
-) -> dict[str, tuple[int, int]]:  # fmt: skip
+    values: Mapping[str, npt.ArrayLike],
+    groups: Groups,
+    level: float = 0.95,
+    higher_is_better: bool = True,
+) -> dict[str, tuple[int, int]]:
     """rank_low = 1 + methods significantly better, rank_high = K - methods significantly worse.
 
     Args:
-        values: by method, (S, N) of one metric on the same images. groups: (N,) patients.
+        values: by method, (S, N) of one metric on the same images; S may differ.
+        groups: (N,) patients.
+        level: 1 - family-wise error over all K (K - 1) / 2 pairs (Holm).
+
+    Returns:
+        By method, (rank_low, rank_high); a method with one seed ties with all.
+
+    Raises:
+        ValueError: as `paired_difference`.
     """
+    check_level(level)
     names = list(values)
     pairs = list(combinations(names, 2))
     results = [paired_difference(values[x], values[y], groups) for x, y in pairs]
-    adjusted = holm([result.p for result in results]) if pairs else np.zeros(0)
+    adjusted = holm([result.p for result in results])
     better = dict.fromkeys(names, 0)
     worse = dict.fromkeys(names, 0)
     for (x, y), result, p in zip(pairs, results, adjusted, strict=True):
