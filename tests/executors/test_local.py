@@ -158,7 +158,9 @@ def test_every_job_starts_and_ends_once_and_every_cell_is_reported_once(events: 
 
 
 def test_no_jobs_need_no_workers() -> None:
-    run_jobs([], 4, lambda event: None)
+    events: list[dict[str, Any]] = []
+    run_jobs([], 4, events.append)
+    assert events == []
 
 
 def _children(pid: int) -> set[int]:

@@ -1,9 +1,9 @@
 """Opacities of the lung: where they lie, how large they are and what they are made of.
 
 Lesions, and the shadows that healthy images have in their place, come from one distribution of number,
-place, size and density. What tells them apart is the grain: a lesion is mottled (its cells are about as
-long as wide), a shadow (folded skin or clothing, a strand of breast tissue) is streaked. So brightness,
-position, histogram and sharpness do not give the label away.
+place and attenuation in all. What tells them apart is local: a lesion is compact and mottled (the cells of
+its grain are about as long as wide), a shadow (folded skin or clothing, a strand of breast tissue) is
+spread out and streaked. So brightness, position, histogram and sharpness do not give the label away.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ _WIDTH_HEIGHT = 0.6  # correlation of width and height
 _EXTRA_SHARE = 0.3  # images of either label with one more shadow
 _CLEAR_SHARE = 0.08  # healthy images without shadows in place of lesions
 _SMOOTH_SHARE = 0.2  # shadows without marked streaks
+_SPREAD = 1.8  # a shadow in place of a lesion is so much wider and higher,
+_GRAIN = 2.5  # and its grain so much stronger against its density, which keeps images equally sharp
 
 
 def draw_lesions(rng: np.random.Generator, thorax: Thorax) -> list[Opacity]:
@@ -61,8 +63,14 @@ def draw_shadows(rng: np.random.Generator, thorax: Thorax, diseased: bool) -> li
     extra, clear = rng.random(2) < (_EXTRA_SHARE, _CLEAR_SHARE)
     shadows = [_draw(rng, thorax, mottled=False)[0]] if extra else []
     if not diseased and not clear:
-        shadows += _draw(rng, thorax, mottled=False)
+        shadows += [_spread_out(shadow) for shadow in _draw(rng, thorax, mottled=False)]
     return shadows
+
+
+def _spread_out(shadow: Opacity) -> Opacity:
+    """The same attenuation over a larger area."""
+    wider, higher, thinner = _SPREAD * shadow.rx, _SPREAD * shadow.ry, shadow.density / _SPREAD**2
+    return shadow._replace(rx=wider, ry=higher, density=thinner, grain=_GRAIN * shadow.grain)
 
 
 def _draw(rng: np.random.Generator, thorax: Thorax, mottled: bool) -> list[Opacity]:
