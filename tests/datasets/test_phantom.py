@@ -13,7 +13,7 @@ from conftest import SHARED_DATA, run_python
 from sklearn.metrics import roc_auc_score
 from wsl_bench.datasets.phantom import Phantom
 
-from wsl_bench import UsageError
+from wsl_bench import UsageError, params
 from wsl_bench.data.radiograph import scene, streams
 from wsl_bench.data.radiograph.anatomy import Thorax, draw_thorax
 from wsl_bench.registry import discover
