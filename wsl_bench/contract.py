@@ -31,14 +31,13 @@ from wsl_bench.method import (
     Task,
     TrainedMethod,
 )
+from wsl_bench.probes import Planted, broken, called, changed, flags, hooks, inert, same, wishes
 from wsl_bench.protocol.score_maps import score
 from wsl_bench.training.inputs import Inputs
 
 SIZE, WIDTH, N_IMAGES, SEED = 32, 0.25, 5, 7
 # Convolutions choose their algorithm by the batch, which changes the last digits.
 TOLERANCE = 1e-4
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,8 @@ def _learns(subject: _Subject) -> None:
 
 def _starts(subject: _Subject) -> None:
     first, again, other = (subject.fresh(seed).state_dict() for seed in (SEED, SEED, SEED + 1))
-    _expect(_same(first, again), "the same start for the same seed", "another")
-    _expect(not _same(first, other), "another start for another seed", "the same weights")
+    _expect(same(first, again), "the same start for the same seed", "another")
+    _expect(not same(first, other), "another start for another seed", "the same weights")
 
 
 def _trains_alike(subject: _Subject) -> None:
@@ -193,7 +192,7 @@ def _trains_alike(subject: _Subject) -> None:
         _loss(subject, net, subject.images, 0.5).backward()  # type: ignore[no-untyped-call]
         torch.optim.SGD(net.parameters(), 0.1).step()
         states.append(net.state_dict())
-    _expect(_same(*states), "the same weights after a step from the same seed", "others")
+    _expect(same(*states), "the same weights after a step from the same seed", "others")
 
 
 def _shapes(subject: _Subject) -> None:
@@ -211,8 +210,8 @@ def _repeats(subject: _Subject) -> None:
         probability_again, maps_again = subject.run(net, subject.images)
         _expect(torch.equal(maps, maps_again), "the same maps from the same seed, bit for bit", "others")
         if probability is not None and probability_again is not None:
-            same = torch.equal(probability, probability_again)
-            _expect(same, "the same probability from the same seed, bit for bit", "another")
+            equal = torch.equal(probability, probability_again)
+            _expect(equal, "the same probability from the same seed, bit for bit", "another")
 
 
 def _batches(subject: _Subject) -> None:
@@ -233,113 +232,37 @@ def _batches(subject: _Subject) -> None:
 
 def _leaves_alone(subject: _Subject) -> None:
     net, images = subject.fresh(), subject.images
-    for module in list(_inert(net))[::2]:
+    for module in list(inert(net))[::2]:
         module.train()  # so that a method that resets all flags to one value is seen
     for parameter in list(net.parameters())[::2]:
         parameter.requires_grad_(False)
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    flags, wishes = _flags(net), _wishes(net)
+    own_flags, own_wishes = flags(net), wishes(net)
     subject.run(net, images)
     _expect(torch.equal(images, subject.images), "the images unchanged, bit for bit", "other values")
     _expect(not images.requires_grad and images.grad is None, "images without gradients", "gradients")
-    _expect(_flags(net) == flags, "every module's training flag unchanged", _changed(flags, _flags(net)))
-    _expect(_wishes(net) == wishes, "requires_grad unchanged", _changed(wishes, _wishes(net)))
-    _expect(_same(state, net.state_dict()), "the network's weights and buffers unchanged", "other values")
+    _expect(flags(net) == own_flags, "every module's training flag unchanged", changed(own_flags, flags(net)))
+    _expect(wishes(net) == own_wishes, "requires_grad unchanged", changed(own_wishes, wishes(net)))
+    _expect(same(state, net.state_dict()), "the network's weights and buffers unchanged", "other values")
 
 
 def _hooks_gone(subject: _Subject) -> None:
     net, images = subject.fresh(), subject.images[:2]
-    before = _hooks(net)
+    before = hooks(net)
     subject.run(net, images)
-    _expect(_hooks(net) == before, "no hook left after a call", _changed(before, _hooks(net)))
-    called = _called(subject, net)
-    for module in {id(m): m for m in (called[:1] + called[len(called) // 2 :][:1] + called[-1:])}.values():
+    _expect(hooks(net) == before, "no hook left after a call", changed(before, hooks(net)))
+    passed = called(net, lambda: subject.run(net, images))
+    for module in {id(m): m for m in (passed[:1] + passed[len(passed) // 2 :][:1] + passed[-1:])}.values():
         for in_backward in (False, True):
-            with _broken(module, in_backward), contextlib.suppress(_Planted):
+            with broken(module, in_backward), contextlib.suppress(Planted):
                 subject.run(net, images)
                 _expect(in_backward, "an error inside the network to come out", "no error")
-            _expect(_hooks(net) == before, "no hook left after an error", _changed(before, _hooks(net)))
-
-
-class _Planted(Exception):
-    """The error that `_broken` plants in a network."""
-
-
-class _FailsBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """The input."""
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """The planted error."""
-        raise _Planted
-
-
-@contextlib.contextmanager
-def _broken(module: nn.Module, in_backward: bool) -> Iterator[None]:
-    """Have `module` raise in its forward or in its backward pass."""
-    forward = module.forward
-
-    def raising(*args: Any, **kwargs: Any) -> Any:
-        if not in_backward:
-            raise _Planted
-        return cast(Any, _FailsBackward).apply(forward(*args, **kwargs))
-
-    module.forward = raising
-    try:
-        yield
-    finally:
-        del module.forward
-
-
-def _called(subject: _Subject, net: nn.Module) -> list[nn.Module]:
-    """The modules without children that a call passes through, in that order."""
-    called: list[nn.Module] = []
-    leaves = [module for module in net.modules() if not any(module.children())]
-    handles = [leaf.register_forward_pre_hook(lambda module, _: called.append(module)) for leaf in leaves]
-    try:
-        subject.run(net, subject.images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return called
+            _expect(hooks(net) == before, "no hook left after an error", changed(before, hooks(net)))
 
 
 def _loss(subject: _Subject, net: nn.Module, images: Tensor, progress: float) -> Tensor:
     assert subject.network is not None
     return subject.network.loss(net, Batch(images, subject.inputs.labels), progress)
-
-
-def _inert(net: nn.Module) -> Iterator[nn.Module]:
-    """Modules that do the same in training and in evaluation mode."""
-    for module in net.modules():
-        if isinstance(module, nn.ReLU | nn.MaxPool2d | nn.Conv2d | nn.Linear | nn.Flatten):
-            yield module
-
-
-def _flags(net: nn.Module) -> dict[str, Any]:
-    return {name: module.training for name, module in net.named_modules()}
-
-
-def _wishes(net: nn.Module) -> dict[str, Any]:
-    return {name: parameter.requires_grad for name, parameter in net.named_parameters()}
-
-
-def _hooks(net: nn.Module) -> dict[str, Any]:
-    """The keys of all hooks on modules and parameters."""
-    found = {f"{n}.{kind}": tuple(getattr(m, kind)) for n, m in net.named_modules() for kind in _HOOKS}
-    return found | {name: tuple(p._backward_hooks or ()) for name, p in net.named_parameters()}
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    names = [name or "the network" for name in after if after[name] != before.get(name)]
-    return f"a change at {', '.join(names[:3])}"
-
-
-def _same(one: State, other: State) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def _every(subject: _Subject) -> bool:

@@ -18,7 +18,12 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
     """
     # captum marks inputs as requiring gradients; a copy keeps the caller's as they were.
     inputs = images.detach().clone().requires_grad_(True)
-    maps = LayerGradCam(net, layer).attribute(inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True)
-    with torch.no_grad():
-        probability = torch.softmax(net(images), dim=1)[:, POSITIVE]
-    return probability, maps.detach().squeeze(1)
+    logits: list[Tensor] = []
+    # captum runs the network and keeps its output to itself; listening saves a second forward pass.
+    listener = net.register_forward_hook(lambda module, given, output: logits.append(output.detach()))
+    try:
+        cam = LayerGradCam(net, layer)
+        maps = cam.attribute(inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True)
+    finally:
+        listener.remove()
+    return torch.softmax(logits[0], dim=1)[:, POSITIVE], maps.detach().squeeze(1)
