@@ -78,6 +78,7 @@ def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
 
 
 def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").touch()
     cls = registry.discover("method").get("chexcam").cls
     assert params.build(cls, "chexcam", {}).network_params() == {"weights": None}
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
