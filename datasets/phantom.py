@@ -1,10 +1,11 @@
 """The embedded dataset: phantom chest radiographs, drawn when asked for; nothing is downloaded.
 
 Half of the images carry one to three lung opacities, whose boxes have the statistics of RSNA's
-pneumonia boxes. Brightness, histogram, position, noise and sharpness tell next to nothing about the
-label: healthy images have benign shadows of the same number, place, size and density, and only their
-grain differs (wsl_bench/data/radiograph/opacities.py). Masks are exact: the pixels where a lesion adds
-more than 10 % of its own peak to the attenuation. Boxes are tight around each lesion's mask.
+pneumonia boxes. Brightness, histogram, position, noise and sharpness tell little or nothing about the
+label: healthy images have benign shadows of the same number, place and attenuation in all, spread out
+and streaked where lesions are compact and mottled (wsl_bench/data/radiograph/opacities.py). Masks are
+exact: the pixels where a lesion adds more than 10 % of its own peak to the attenuation. Boxes are tight
+around each lesion's mask.
 
 Images are numbered: train from 0, val from 2,000,000, test from 4,000,000. So no count changes any
 image, and asking for more training images leaves validation and test as they are.
