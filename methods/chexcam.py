@@ -26,7 +26,7 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; 0.4 of the common number, as an image costs five times as much",
+        "epochs": "not given; 0.6 of the common number, as an image costs five times as much",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 

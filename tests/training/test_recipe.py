@@ -35,7 +35,7 @@ def test_the_users_value_wins_over_the_networks_over_the_datasets_over_the_commo
     assert _resolve({"epochs": 7}, {"learning_rate": 0.1}).epochs == 7
 
 
-@pytest.mark.parametrize(("n_train", "epochs"), [(100, 40), (400, 40), (1600, 10), (16_000, 5), (1_000_000, 5)])
+@pytest.mark.parametrize(("n_train", "epochs"), [(100, 40), (250, 40), (1600, 6), (10_000, 5), (1_000_000, 5)])
 def test_epochs_follow_from_the_size_of_the_dataset(n_train: int, epochs: int) -> None:
     assert _resolve(n_train=n_train).epochs == epochs
 

@@ -54,6 +54,8 @@ class MaskedCNN(nn.Module):
         with torch.no_grad():
             for layer in [*convolutions, self.attention, self.mu]:
                 layer.weight.abs_()
+            # A random bias may shut the ReLU after the attention on most pixels; some trainings never left that.
+            nn.init.zeros_(self.attention.bias)  # type: ignore[arg-type]
             self.classifier.output.weight[0].abs_().neg_()
             self.classifier.output.weight[1].abs_()
 
