@@ -22,6 +22,7 @@ from PIL import Image
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
 from wsl_bench.data.samples import SPLITS, Split
 
+_SLACK = 1.0  # pixels that a box may reach out of its image: rounding, or a border drawn on the last pixel
 _ORIENTATION = 0x0112  # EXIF tag
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
@@ -54,7 +55,7 @@ class Folder(Dataset):
 
     def truth(self, sample: Sample) -> Truth:
         """Boxes of boxes.csv, and the mask where there is one."""
-        boxes = np.array(self._boxes.get(sample.image_id, []), np.float64).reshape(-1, 4)
+        boxes = np.array([box for _, box in self._boxes.get(sample.image_id, [])], np.float64).reshape(-1, 4)
         mask_file = self.root / "masks" / f"{sample.image_id}.png"
         mask = _read_image(mask_file) > 0 if mask_file.is_file() else None
         return Truth(boxes, mask)
@@ -86,6 +87,8 @@ class Folder(Dataset):
                 where, expected="ground truth on positives only", found=f"boxes of {image_id!r}, whose label is 0",
                 fix="Set its label to 1, or remove its boxes.",
             )  # fmt: skip
+        for box_line, box in self._boxes.get(image_id, []):
+            _check_inside(f"{self.root / 'boxes.csv'}, line {box_line}", box, width, height)
         split: Split | None = None
         if self.split_column and row.get("split"):
             split = _choice(where, "split", row["split"], dict(zip(SPLITS, SPLITS, strict=True)))
@@ -101,14 +104,14 @@ class Folder(Dataset):
         )
 
     @functools.cached_property
-    def _boxes(self) -> dict[str, list[tuple[float, ...]]]:
-        """Boxes by image id; empty where masks take their place."""
+    def _boxes(self) -> dict[str, list[tuple[int, tuple[float, ...]]]]:
+        """Line numbers and boxes by image id; empty where masks take their place."""
         path = self.root / "boxes.csv"
         if not path.is_file() and (self.root / "masks").is_dir():
             return {}
-        boxes: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        boxes: dict[str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
         for line, row in _read_csv(path, ("image_id", "x", "y", "w", "h")):
-            boxes[row["image_id"]].append(_box(f"{path}, line {line}", row))
+            boxes[row["image_id"]].append((line, _box(f"{path}, line {line}", row)))
         return dict(boxes)
 
     def _size(self, row: dict[str, str]) -> tuple[int, int]:
@@ -130,6 +133,17 @@ def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
     if all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0:
         return x, y, w, h
     raise DataError(where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row.")
+
+
+def _check_inside(where: str, box: tuple[float, ...], width: int, height: int) -> None:
+    x, y, w, h = box
+    out = max(-x, -y, x + w - width, y + h - height)
+    if out > _SLACK and width > 0:  # an image that cannot be read has no size; it is refused in its turn
+        raise DataError(
+            where, expected=f"a box inside its image of {width} x {height} pixels",
+            found=f"x {x:g}, y {y:g}, w {w:g}, h {h:g}, which reaches {out:g} pixels out",
+            fix="Correct the box, or the width and height in labels.csv.",
+        )  # fmt: skip
 
 
 T = TypeVar("T")
@@ -167,6 +181,8 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
             path, expected=f"the columns {', '.join(columns)}", found=f"{', '.join(header) or 'none'}",
             fix=f"Add {', '.join(missing)}.",
         )  # fmt: skip
+    if not rows and path.name == "labels.csv":
+        raise DataError(path, expected="one row an image", found="a header alone", fix="List your images in it.")
     for line, row in rows:
         if None in row or None in row.values():
             raise DataError(

@@ -180,6 +180,9 @@ def test_a_byte_order_mark_is_read_over(root: Path) -> None:
         ("boxes.csv", _setting(2, w="0"), r"line 2: expected numbers x, y and positive w, h"),
         ("boxes.csv", _setting(2, h="-3"), r"line 2: expected numbers x, y and positive w, h"),
         ("boxes.csv", _setting(2, x=""), r"line 2: expected numbers"),
+        ("boxes.csv", _setting(2, x="200"), r"boxes.csv, line 2: expected a box inside its image of 40 x 32 pixels"),
+        ("boxes.csv", _setting(2, y="-1.01"), r"line 2: .*reaches 1.01 pixels out"),
+        ("boxes.csv", _setting(2, x="31", w="10.5"), r"line 2: .*reaches 1.5 pixels out"),
         ("boxes.csv", _adding(image_id="stranger"), r"boxes.csv: expected only images of labels.csv, found 'stranger'"),
     ],
 )
@@ -189,6 +192,18 @@ def test_a_bad_table_is_refused_naming_the_line(
     _edit(root / table, change)
     with pytest.raises(DataError, match=said):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
+
+
+def test_a_box_may_reach_out_by_a_pixel(root: Path, tmp_path: Path) -> None:
+    _edit(root / "boxes.csv", _setting(2, x="31", w="10", y="-1"))
+    prepare("tiny", _open(root), 32, tmp_path / "prepared")
+
+
+def test_an_empty_table_is_refused(root: Path) -> None:
+    path = root / "labels.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match=r"labels.csv: expected one row an image, found a header alone"):
+        _open(root).samples()
 
 
 def test_rows_of_another_length_are_refused(root: Path) -> None:
@@ -244,7 +259,7 @@ def test_a_wrong_size_in_the_table_is_refused(root: Path, tmp_path: Path) -> Non
 def test_a_box_that_covers_no_pixel_is_refused(values: dict[str, str], root: Path, tmp_path: Path) -> None:
     line = 2 + 10  # of an image in val
     _edit(root / "boxes.csv", _setting(line, **values))
-    with pytest.raises(DataError, match="case021"):
+    with pytest.raises(DataError, match=r"case021|boxes\.csv, line 12"):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
 
 

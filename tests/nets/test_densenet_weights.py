@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from wsl_bench import params, registry
-from wsl_bench.errors import DataError
+from wsl_bench.errors import DataError, UsageError
 from wsl_bench.method import Network, Task
 
 TASK = Task(1, 32, 0.25, "batch", 0)
@@ -110,7 +110,7 @@ def test_a_file_of_something_else_is_refused(content: object, tmp_path: Path) ->
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.pth: expected .* found FileNotFoundError"):
+    with pytest.raises(UsageError, match=r"weights: expected a file, found none at .*none\.pth"):
         _build(tmp_path / "none.pth")
 
 

@@ -41,10 +41,10 @@ def test_epochs_follow_from_the_size_of_the_dataset(n_train: int, epochs: int) -
 
 
 def test_the_factor_acts_on_epochs_that_nobody_set() -> None:
-    assert _resolve(network={"epochs_factor": 0.4}, n_train=1600).epochs == 4
+    assert _resolve(network={"epochs_factor": 0.4}, n_train=1000).epochs == 4
     assert _resolve(network={"epochs_factor": 0.4}, chosen={"epochs": "10"}).epochs == 10
     assert _resolve(network={"epochs_factor": 0.001}).epochs == 1
-    assert _resolve(chosen={"epochs": "none"}, n_train=1600).epochs == 10
+    assert _resolve(chosen={"epochs": "none"}, n_train=1000).epochs == 10
 
 
 def test_precision() -> None:

@@ -23,6 +23,9 @@ def atomic_write(path: Path, content: bytes) -> str:
 
     Returns:
         sha256 of the content, hexadecimal.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`, which is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}-{secrets.token_hex(6)}")
@@ -32,7 +35,9 @@ def atomic_write(path: Path, content: bytes) -> str:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):  # a failing write names no file, a failing open the temporary one
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
