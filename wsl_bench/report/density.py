@@ -76,18 +76,15 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
 
 def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, styles: dict[str, int]) -> None:
     at = np.linspace(0, 1, 501)
-    highest = []
-    for values, row in members:
-        curve = density(row.located(metric)[0].ravel(), at)
-        i = styles[_name(values)]
+    curves = {_name(values): density(row.located(metric)[0].ravel(), at) for values, row in members}
+    means = {_name(values): values[metric] for values, _ in members}
+    top, cut = _axis_top({name: float(curve.max()) for name, curve in curves.items()})
+    for name, curve in curves.items():
+        i = styles[name]
         style = _STYLES[(i + i // len(_COLOURS)) % len(_STYLES)]
+        beyond = f"; cut, peak {cut[name]:.0f}" if name in cut else ""
         axis.plot(at, curve, color=_COLOURS[i % len(_COLOURS)], linestyle=style, linewidth=1.6,
-                  label=f"{_name(values)} ({values[metric]:.2f})")  # fmt: skip
-        highest.append(float(curve.max()))
-    # One spike (all maps blank, say) must not flatten the others: the axis stops at 1.3 times the
-    # second highest curve, and a curve that goes beyond is cut visibly at the top.
-    highest.sort()
-    top = 1.3 * highest[-2] if len(highest) > 1 and highest[-1] > 2 * highest[-2] else 1.05 * highest[-1]
+                  label=f"{name} ({means[name]:.2f}{beyond})")  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, top))
     n_images, n_seeds = members[0][0]["n_located"], members[0][0]["n_seeds"]
     axis.set_ylabel(f"density, {n_images} images x {n_seeds} seeds", fontsize=9)
@@ -95,6 +92,18 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7)
+
+
+def _axis_top(peaks: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """Where the axis ends, and the curves that go beyond it.
+
+    Spikes (all maps blank, or nothing but a sliver inside the ground truth) must not flatten the rest: curves
+    three times as high as the median one are cut at the top and named.
+    """
+    ordered = sorted(peaks.values())
+    limit = 3 * ordered[(len(ordered) - 1) // 2]
+    cut = {name: peak for name, peak in peaks.items() if peak > limit}
+    return 1.1 * max(peak for peak in ordered if peak <= limit), cut
 
 
 def _name(values: Values) -> str:
