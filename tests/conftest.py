@@ -6,7 +6,7 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 # Before torch is imported: the tests' networks are far too small for several threads.
@@ -15,11 +15,20 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 Square = tuple[int, int, int, int]
+
+
+@pytest.fixture(autouse=True)
+def _denormals_stay() -> Iterator[None]:
+    """What a training run in this process has set must not reach the next test's arithmetic."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def tiny_folder(path: Path, n: int = 120, size: tuple[int, int] = (40, 32), seed: int = 0) -> Path:
