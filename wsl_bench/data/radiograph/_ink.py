@@ -16,12 +16,25 @@ from wsl_bench.jit import inlined, unchecked
 
 FloatArray = npt.NDArray[np.float64]
 _REACH = 1.6  # an opacity ends within so many half axes of its centre
+_END = 1.3  # above the square of the largest factor by which the edge is ever wobbled outwards
 
 
 @inlined
 def _step(x: float) -> float:
     x = min(1.0, max(0.0, 0.5 * (x + 1.0)))
     return x * x * (3.0 - 2.0 * x)
+
+
+@unchecked
+def pose(strokes: FloatArray, t: Thorax) -> None:
+    """Turn strokes of the patient frame into strokes in image coordinates, in place."""
+    c, s = math.cos(t.tilt) * t.zoom, math.sin(t.tilt) * t.zoom
+    for k in range(strokes.shape[0]):
+        for end in range(0, 4, 2):
+            x, y = strokes[k, end], strokes[k, end + 1]
+            strokes[k, end] = c * x - s * y + 0.5 + t.shift_x
+            strokes[k, end + 1] = s * x + c * y + 0.5 + t.shift_y
+        strokes[k, 4] *= t.zoom
 
 
 @unchecked
@@ -86,7 +99,7 @@ def add_texture(field: FloatArray, weight: FloatArray, lattice: FloatArray, cell
 def _profile(o: Opacity, dx: float, dy: float) -> float:
     """Smooth density of an opacity over its peak: 1 at the centre, 0.1 on its edge, then soon 0."""
     ex, ey = abs(dx) / o.rx, abs(dy) / o.ry
-    if ex > _REACH or ey > _REACH:
+    if ex > _REACH or ey > _REACH or o.curve * max(ex, ey) ** 2 > _END:
         return 0.0
     angle = math.atan2(dy / o.ry, dx / o.rx)
     edge = 1.0 + o.wobble * (math.cos(2.0 * angle + o.phase) + 0.7 * math.cos(3.0 * angle + 2.3 * o.phase))
@@ -124,6 +137,14 @@ def add_opacity(t: Thorax, o: Opacity, lattice: FloatArray, lung: FloatArray, ou
             if value > 0.0:
                 inside = min(1.0, 1.6 * lung[row, column])
                 out[row, column] += o.density * value * inside * _grain(o, lattice, x, y)
+
+
+@unchecked
+def blur_weights(sigma: float) -> FloatArray:
+    """Half of a Gaussian kernel; `sigma` in pixels, weights[k] is that of offset k."""
+    weights = np.exp(-0.5 * (np.arange(int(2.5 * sigma) + 2) / max(sigma, 1e-3)) ** 2)
+    scaled: FloatArray = weights / (2.0 * weights.sum() - weights[0])
+    return scaled
 
 
 @unchecked

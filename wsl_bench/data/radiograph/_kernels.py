@@ -15,6 +15,8 @@ from wsl_bench.data.radiograph.anatomy import Thorax
 from wsl_bench.jit import inlined, unchecked
 
 FloatArray = npt.NDArray[np.float64]
+_WAIST = 0.06  # the mediastinum bulges by less than this
+_NOTHING = 40.0  # exp(-40) vanishes beside 1
 
 
 @inlined
@@ -31,16 +33,16 @@ def _rise(x: float) -> float:
 
 
 @inlined
-def _ellipse(x: float, y: float, rx: float, ry: float, slant: float) -> float:
-    """Radius in units of the ellipse (1 on its edge); `slant` is the tangent of its rotation."""
+def _ellipse2(x: float, y: float, rx: float, ry: float, slant: float) -> float:
+    """Square of the radius in units of the ellipse (1 on its edge); `slant` is the tangent of its rotation."""
     u, v = (x + slant * y) / rx, (y - slant * x) / ry
-    return math.sqrt((u * u + v * v) / (1.0 + slant * slant))
+    return (u * u + v * v) / (1.0 + slant * slant)
 
 
 @inlined
-def _shade(radius: float, edge: float) -> float:
+def _shade(radius2: float, edge: float) -> float:
     """1 inside, 0 from the edge of an ellipse on; `edge` is the half width of the transition."""
-    return _step((1.0 - edge - radius) / edge)
+    return _step((1.0 - edge - math.sqrt(radius2)) / edge) if radius2 < 1.0 else 0.0
 
 
 @inlined
@@ -86,15 +88,18 @@ def heart_cover(t: Thorax, x: float, y: float) -> float:
     if abs(x) > 0.30:
         return 0.0
     below = y - 0.5 * (t.base_left + t.base_right) + t.heart_lift
-    left = _ellipse(x - t.heart_x, below, t.heart_rx, t.heart_ry, t.heart_slant)
-    atrium = _ellipse(x + 0.035, below, 0.07, 0.14, 0.12)
-    knob = _ellipse(x - 0.04, y + 0.13, 1.2 * t.aorta, 1.35 * t.aorta, 0.0)
-    waist = t.mediastinum + 0.012 * math.cos(9.0 * y + 2.0 * t.rib_phase) + 0.03 * _step((y - 0.02) / 0.2)
-    free = 1.0 - _step((waist - abs(x + 0.006)) / 0.014)
+    left = _ellipse2(x - t.heart_x, below, t.heart_rx, t.heart_ry, t.heart_slant)
+    atrium = _ellipse2(x + 0.035, below, 0.07, 0.14, 0.12)
+    knob = _ellipse2(x - 0.04, y + 0.13, 1.2 * t.aorta, 1.35 * t.aorta, 0.0)
+    free, distance = 1.0, abs(x + 0.006)
+    if distance < t.mediastinum + _WAIST:
+        waist = t.mediastinum + 0.012 * math.cos(9.0 * y + 2.0 * t.rib_phase) + 0.03 * _step((y - 0.02) / 0.2)
+        free -= _step((waist - distance) / 0.014)
     free *= (1.0 - t.heart_density * _shade(left, 0.07)) * (1.0 - 0.9 * _shade(atrium, 0.1))
     free *= 1.0 - 0.9 * _shade(knob, 0.15)
     hilum_x, hilum_y = (abs(x) - 0.075) / 0.03, (y - 0.01) / 0.065
-    return 1.0 - free * (1.0 - 0.5 * math.exp(-hilum_x * hilum_x - hilum_y * hilum_y))
+    far = hilum_x * hilum_x + hilum_y * hilum_y
+    return 1.0 - free * (1.0 - 0.5 * math.exp(-far) if far < _NOTHING else 1.0)
 
 
 @inlined
@@ -134,8 +139,8 @@ def _breast(t: Thorax, x: float, y: float) -> float:
     density = t.breast_left if x < 0.0 else t.breast_right
     if density <= 0.0:
         return 0.0
-    radius = _ellipse(abs(x) - 0.23, y - t.breast_y, t.breast_rx, t.breast_ry, 0.0)
-    return density * _shade(radius, 0.05 if y > t.breast_y else 0.3)  # sharp below, fading above
+    radius2 = _ellipse2(abs(x) - 0.23, y - t.breast_y, t.breast_rx, t.breast_ry, 0.0)
+    return density * _shade(radius2, 0.05 if y > t.breast_y else 0.3)  # sharp below, fading above
 
 
 @inlined
@@ -160,11 +165,11 @@ def _midline(t: Thorax, x: float, y: float, chest: float) -> float:
 @inlined
 def _stomach_air(t: Thorax, x: float, y: float) -> float:
     dx, dy = x - t.gastric_x, y - t.base_right - 0.065
-    radius = _ellipse(dx, dy, 0.07, 0.036, 0.2)
-    if t.gastric <= 0.0 or radius > 1.4:
+    radius2 = _ellipse2(dx, dy, 0.07, 0.036, 0.2)
+    if t.gastric <= 0.0 or radius2 > 1.3:
         return 0.0
     wavy = 1.0 + 0.1 * math.cos(3.0 * math.atan2(dy, dx) + 6.0 * t.rib_phase)
-    return t.gastric * _shade(radius / wavy, 0.2)
+    return t.gastric * _shade(radius2 / (wavy * wavy), 0.2)
 
 
 @inlined

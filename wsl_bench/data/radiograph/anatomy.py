@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wsl_bench.jit import unchecked
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -106,44 +108,60 @@ def draw_thorax(rng: np.random.Generator) -> Thorax:
 
 
 _TRUNKS, _PIECES = 8, 4  # vessels a lung, straight pieces a vessel
-_SIDE = np.repeat([-1.0, 1.0], _TRUNKS)
-_HEADING = np.tile(1.05 * np.pi * ((np.arange(_TRUNKS) + 0.5) / _TRUNKS - 0.5), 2)  # 0: away from the midline
-_REACH = 1.0 + 0.35 * np.abs(np.sin(_HEADING))  # lungs are taller than wide
-_CALIBRE = np.broadcast_to(0.009 * 0.78 ** np.arange(_PIECES)[:, None], (_PIECES, _SIDE.size))
+_COLLAR_X = np.array([0.035, 0.10, 0.18, 0.27, 0.37])
+_COLLAR_RISE = np.array([0.0, 0.1, 0.6, 1.0, 0.95])
+_BONE_WIDTH = np.array([0.017, 0.013, 0.011, 0.013, 0.045, 0.026])
+_BONE_DENSITY = np.array([1.0, 0.9, 0.85, 0.7, 0.8, 0.8])
+_MIRROR = np.array([-1.0, 1.0, -1.0, 1.0, 1.0, 1.0])
 
 
 def draw_vessels(rng: np.random.Generator) -> FloatArray:
     """Branching lung vessels as strokes (n, 6): x0, y0, x1, y1, half width, density, in the patient frame."""
-    shape = _CALIBRE.shape
-    heading = _HEADING + np.cumsum(rng.normal(0.0, 0.16, shape), axis=0)
-    angles = np.stack([heading, heading + np.where(rng.random(shape) < 0.5, -0.6, 0.6)])  # trunk and fork
-    length = rng.uniform(0.04, 0.075, _SIDE.size) * _REACH
-    steps = np.stack([_SIDE * length * np.cos(angles), length * np.sin(angles)], axis=-1)
-    root = np.stack([0.075 * _SIDE, 0.01 * _SIDE + rng.normal(0.0, 0.015, _SIDE.size) - 0.01], axis=-1)
-    tips = root + np.cumsum(steps[0], axis=0)
-    strength = rng.uniform(0.03, 0.10)
-    trunks = _strokes(tips - steps[0], tips, _CALIBRE, strength * (0.35 + 60.0 * _CALIBRE))
-    twigs = _strokes(tips, tips + 0.8 * steps[1], 0.6 * _CALIBRE, strength * (0.30 + 50.0 * _CALIBRE))
-    return np.concatenate([trunks, twigs])
+    shape = (_PIECES, 2 * _TRUNKS)
+    turns, forks, length = rng.normal(0.0, 0.16, shape), rng.random(shape), rng.uniform(0.04, 0.075, shape[1])
+    return _grow_vessels(turns, forks, length, rng.normal(0.0, 0.015, shape[1]), rng.uniform(0.03, 0.10))
+
+
+@unchecked
+def _grow_vessels(
+    turns: FloatArray, forks: FloatArray, lengths: FloatArray, roots: FloatArray, strength: float
+) -> FloatArray:
+    """Strokes of all vessels: each grows from the hilum in `_PIECES` pieces, and each piece has a twig."""
+    strokes = np.empty((4 * _PIECES * _TRUNKS, 6))
+    for vessel in range(2 * _TRUNKS):
+        side = -1.0 if vessel < _TRUNKS else 1.0
+        heading = 1.05 * np.pi * ((vessel % _TRUNKS + 0.5) / _TRUNKS - 0.5)  # 0: away from the midline
+        length = lengths[vessel] * (1.0 + 0.35 * abs(np.sin(heading)))  # lungs are taller than wide
+        x, y, calibre = 0.075 * side, 0.01 * side - 0.01 + roots[vessel], 0.009
+        for piece in range(_PIECES):
+            heading += turns[piece, vessel]
+            tip_x, tip_y = x + side * length * np.cos(heading), y + length * np.sin(heading)
+            fork = heading + (-0.6 if forks[piece, vessel] < 0.5 else 0.6)
+            twig_x, twig_y = tip_x + 0.8 * side * length * np.cos(fork), tip_y + 0.8 * length * np.sin(fork)
+            k = 4 * _TRUNKS * piece + 2 * vessel
+            strokes[k] = (x, y, tip_x, tip_y, calibre, strength * (0.35 + 60.0 * calibre))
+            strokes[k + 1] = (tip_x, tip_y, twig_x, twig_y, 0.6 * calibre, strength * (0.30 + 50.0 * calibre))
+            x, y, calibre = tip_x, tip_y, 0.78 * calibre
+    return strokes
 
 
 def draw_bones(rng: np.random.Generator, thorax: Thorax) -> FloatArray:
     """Collar bones and upper arms as strokes (n, 6) in the patient frame."""
     density, y0 = rng.uniform(0.05, 0.13), thorax.lung_top + rng.uniform(0.06, 0.12)
     rise, droop = rng.uniform(0.02, 0.09), rng.uniform(-0.01, 0.05)
-    x = np.array([0.035, 0.10, 0.18, 0.27, 0.37])
-    y = y0 - rise * np.array([0.0, 0.1, 0.6, 1.0, 0.95]) + rng.normal(0.0, 0.004, 5)
-    collar = np.stack([x, y], axis=1)
+    collar = np.empty((5, 2))
+    collar[:, 0], collar[:, 1] = _COLLAR_X, y0 - rise * _COLLAR_RISE + rng.normal(0.0, 0.004, 5)
     arm = np.array([[0.43, y0 + droop], [0.46, y0 + droop + 0.06], [0.48, y0 + droop + 0.30]])
     starts, ends = np.concatenate([collar[:-1], arm[:-1]]), np.concatenate([collar[1:], arm[1:]])
-    width = np.array([0.017, 0.013, 0.011, 0.013, 0.045, 0.026])
-    share = np.array([1.0, 0.9, 0.85, 0.7, 0.8, 0.8])
-    right = _strokes(starts, ends, width, density * share)
-    return np.concatenate([right, right * np.array([-1.0, 1.0, -1.0, 1.0, 1.0, 1.0])])
+    right = as_strokes(starts, ends, _BONE_WIDTH, density * _BONE_DENSITY)
+    return np.concatenate([right, right * _MIRROR])
 
 
-def _strokes(start: FloatArray, end: FloatArray, width: FloatArray, density: FloatArray) -> FloatArray:
-    strokes = np.empty((*start.shape[:-1], 6))
-    strokes[..., :2], strokes[..., 2:4] = start, end
-    strokes[..., 4], strokes[..., 5] = width, density
-    return strokes.reshape(-1, 6)
+def as_strokes(
+    start: FloatArray, end: FloatArray, width: FloatArray | float, density: FloatArray | float
+) -> FloatArray:
+    """Strokes (n, 6) between n starts and n ends (x, y); `width` is half the width."""
+    strokes = np.empty((len(start), 6))
+    strokes[:, :2], strokes[:, 2:4] = start, end
+    strokes[:, 4], strokes[:, 5] = width, density
+    return strokes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsl_bench.data.radiograph.anatomy import FloatArray, Thorax
+from wsl_bench.data.radiograph.anatomy import FloatArray, Thorax, as_strokes
 
 _NONE: FloatArray = np.zeros((0, 6))
 _LETTERS = {
@@ -47,12 +47,11 @@ def draw_marker(rng: np.random.Generator) -> FloatArray:
     corner = np.array([rng.uniform(0.05, 0.10) if left else rng.uniform(0.88, 0.92), rng.uniform(0.04, 0.14)])
     scale = float(rng.uniform(0.045, 0.065))
     letter = np.array(_LETTERS["R" if left else "L"], np.float64)
-    lines = letter * scale + np.tile(corner, 2)
-    return np.column_stack([lines, np.full((len(lines), 2), (0.008, 0.9))])
+    return as_strokes(corner + scale * letter[:, :2], corner + scale * letter[:, 2:], 0.008, 0.9)
 
 
 def _line(points: FloatArray, width: float, density: float) -> FloatArray:
-    return np.column_stack([points[:-1], points[1:], np.full((len(points) - 1, 2), (width, density))])
+    return as_strokes(points[:-1], points[1:], width, density)
 
 
 def _smooth(knots: FloatArray) -> FloatArray:
@@ -71,7 +70,7 @@ def _clips(rng: np.random.Generator) -> FloatArray:
     start = centre + rng.normal(0.0, 0.03, (n, 2))
     angle = rng.uniform(0.0, np.pi, n)
     end = start + 0.022 * np.stack([np.cos(angle), np.sin(angle)], 1)
-    return np.column_stack([start, end, np.full((n, 2), (0.006, 0.45))])
+    return as_strokes(start, end, 0.006, 0.45)
 
 
 def _nipples(rng: np.random.Generator, thorax: Thorax) -> FloatArray:

@@ -91,7 +91,7 @@ def _draw_patient(data_seed: int, index: int, size: int, diseased: bool, tube: b
     _kernels.paint_thorax(thorax, density, lung)
     texture, cell, strength = rng.standard_normal(_LATTICE), 0.03, rng.uniform(0.0, 0.04)
     _ink.add_texture(density, lung, texture, cell, strength)
-    blur = _blur_weights(rng.uniform(0.0, 0.010) * size)
+    blur = _ink.blur_weights(rng.uniform(0.0, 0.010) * size)
     strokes = [draw_vessels(rng), draw_bones(rng, thorax)]
     soft_tissue, coarse, strength = rng.standard_normal(_LATTICE), 0.06, rng.uniform(0.0, 0.03)
     _ink.add_texture(density, density.copy(), soft_tissue, coarse, strength)
@@ -103,7 +103,9 @@ def _draw_patient(data_seed: int, index: int, size: int, diseased: bool, tube: b
     chance = bool(rng.random() < TUBE_SHARE)  # as in has_tube; drawn in any case, so that all tubes agree
     if chance if tube is None else tube:
         strokes.append(draw_tube(rng))
-    _ink.add_strokes(density, np.concatenate([_posed(np.concatenate(strokes), thorax), marker]))
+    drawn = np.concatenate([*strokes, marker])
+    _ink.pose(drawn[: len(drawn) - len(marker)], thorax)
+    _ink.add_strokes(density, drawn)
 
     rng = stream(data_seed, index, Part.SHADOWS)
     for shadow in draw_shadows(rng, thorax, diseased):
@@ -121,20 +123,6 @@ def _draw_lesions(data_seed: int, index: int, scene: _Scene) -> FloatArray:
         _ink.add_opacity(scene.thorax, lesion, rng.standard_normal(_LATTICE), scene.lung, layer)
         _ink.blur(layer, scene.blur)
     return layers
-
-
-def _blur_weights(sigma: float) -> FloatArray:
-    """Half of a Gaussian kernel; `sigma` in pixels."""
-    weights = np.exp(-0.5 * (np.arange(int(2.5 * sigma) + 2) / max(sigma, 1e-3)) ** 2)
-    scaled: FloatArray = weights / (weights[0] + 2.0 * weights[1:].sum())
-    return scaled
-
-
-def _posed(strokes: FloatArray, t: Thorax) -> FloatArray:
-    """Strokes of the patient frame in image coordinates."""
-    c, s = np.cos(t.tilt) * t.zoom, np.sin(t.tilt) * t.zoom
-    points = strokes[:, :4].reshape(-1, 2) @ np.array([[c, s], [-s, c]]) + (0.5 + t.shift_x, 0.5 + t.shift_y)
-    return np.column_stack([points.reshape(-1, 4), strokes[:, 4] * t.zoom, strokes[:, 5]])
 
 
 def _tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
