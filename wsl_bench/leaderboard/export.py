@@ -43,30 +43,35 @@ def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-_SHOWN = ("iou", "iop", "fpr", "fnr", "dice", "pxap", "auc", "accuracy", "empty_rate", "fpr_negative")
+_OVERLAP = ("iou", "iop")
+_OTHERS = ("fpr", "fnr", "dice", "pxap", "auc")
+_BLANK = ("empty_rate", "fpr_negative")
 _HEADER = [
-    "method",
-    "status",
-    "rank",
-    *_SHOWN[:2],
-    "iop / chance",
-    *_SHOWN[2:],
-    "threshold",
-    "scale",
-    "seeds",
-    "parameters",
-]
+    "method", "status", "rank", *_OVERLAP, "iop / chance", *_OTHERS, "accuracy", "at 0.5", "majority", *_BLANK,
+    "threshold", "scale", "seeds", "parameters",
+]  # fmt: skip
 
 
 def _cells(row: Values) -> list[str]:
-    name = row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
-    metrics = [interval_text(row, metric) for metric in _SHOWN]
     times = row.get("iop_times_chance")
+    # A sanity row without a classifier has no accuracy that the majority's could stand beside.
+    classifies = row["accuracy"] is not None
     return [
-        name, status_text(row), rank_text(row), *metrics[:2], "" if times is None else f"{times:.1f}x", *metrics[2:],
-        "" if row["threshold"] is None else f"{row['threshold']:.3f}", row.get("map_scale") or "",
+        row_name(row), status_text(row), rank_text(row), *(interval_text(row, m) for m in _OVERLAP),
+        "" if times is None else f"{times:.1f}x", *(interval_text(row, m) for m in (*_OTHERS, "accuracy")),
+        *(_number(row[column] if classifies else None) for column in ("accuracy_at_half", "accuracy_majority")),
+        *(interval_text(row, m) for m in _BLANK), _number(row["threshold"]), row.get("map_scale") or "",
         str(row["n_seeds"]), "" if row["n_parameters"] is None else f"{row['n_parameters']:,}",
     ]  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def row_name(row: Values) -> str:
+    """The method with those of its parameters that are not the defaults."""
+    return row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
 
 
 def interval_text(row: Values, metric: str) -> str:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from wsl_bench.leaderboard.build import Leaderboard
-from wsl_bench.leaderboard.export import rank_text, status_text
+from wsl_bench.leaderboard.export import rank_text, row_name, status_text
 from wsl_bench.leaderboard.rows import Values
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
     """Print the tables of a run and their notes."""
     for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in board.rows):
-        console.print(_table(board, dataset, rule))
+        table = [row for row in board.rows if (row["dataset"], row["threshold_rule"]) == (dataset, rule)]
+        console.print(_table(table, dataset, rule))
+        if beside := _accuracies(table):
+            console.print(f"[dim]{escape(beside)}[/]")
     for note in board.notes:
         console.print(f"[dim]{escape(note)}[/]")
 
 
-def _table(board: Leaderboard, dataset: str, rule: str) -> Table:
+def _table(rows: Sequence[Values], dataset: str, rule: str) -> Table:
     rule_text = "fitted on val" if rule == "val" else f"fixed at {rule}"
     table = Table(title=f"{escape(dataset)}, threshold {rule_text}: mean (95 % interval)", box=None,
                   pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
-    ranked = any(row["rank_low"] is not None for row in board.rows)
+    ranked = any(row["rank_low"] is not None for row in rows)
     table.add_column("method", no_wrap=True)
     if ranked:
         table.add_column("rank", justify="right")
@@ -31,19 +36,26 @@ def _table(board: Leaderboard, dataset: str, rule: str) -> Table:
     for name in ("IoP", "FPR", "FNR", "pxap", "AUC", "acc"):
         table.add_column(name, justify="right")
     table.add_column("status")
-    for row in board.rows:
-        if (row["dataset"], row["threshold_rule"]) == (dataset, rule):
-            table.add_row(*_cells(row, ranked), style="dim" if row["status"] == "sanity" else "")
+    for row in rows:
+        table.add_row(*_cells(row, ranked), style="dim" if row["status"] == "sanity" else "")
     return table
 
 
+def _accuracies(rows: Sequence[Values]) -> str:
+    """What the column of accuracies is to be read beside: the usual threshold and no classifier at all."""
+    known = [row for row in rows if row["accuracy"] is not None and row["status"] != "sanity"]
+    if not known:
+        return ""
+    at_half = ", ".join(f"{row_name(row)} {_short(row['accuracy_at_half'])}" for row in known)
+    return f"acc at the threshold chosen on val; at 0.5: {at_half}; majority class {_short(known[0]['accuracy_majority'])}."
+
+
 def _cells(row: Values, ranked: bool) -> list[str]:
-    name = row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
     iou = _short(row["iou"], 3)
     if row["iou_low"] is not None:
         iou += f" ({_short(row['iou_low'], 3)}-{_short(row['iou_high'], 3)})"
     others = [_short(row[m]) for m in ("iop", "fpr", "fnr", "pxap", "auc", "accuracy")]
-    return [escape(name), *([rank_text(row)] if ranked else []), iou, *others, status_text(row)]
+    return [escape(row_name(row)), *([rank_text(row)] if ranked else []), iou, *others, status_text(row)]
 
 
 def _short(value: float | None, digits: int = 2) -> str:
