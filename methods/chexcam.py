@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wsl_bench import PostHocMethod, param, register_method
 from wsl_bench.nets.cam import gradcam
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START
 from wsl_bench.params import Value
 
 
@@ -26,15 +27,19 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; 0.6 of the common number, as an image costs five times as much",
+        "epochs": "not given; 0.75 of the common number, as an image costs five times as much",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
+    symmetric_start: bool = param(True, SYMMETRIC_START)
     weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""
-        return {"weights": None if self.weights is None else str(self.weights)}
+        return {
+            "symmetric_start": self.symmetric_start,
+            "weights": None if self.weights is None else str(self.weights),
+        }
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probability and maps at features.norm5."""

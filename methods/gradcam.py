@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from wsl_bench import PostHocMethod, param, register_method
 from wsl_bench.nets.cam import gradcam
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START
+from wsl_bench.params import Value
 
 
 @register_method("gradcam")
@@ -31,6 +33,11 @@ class GradCAM(PostHocMethod):
     }
 
     layer: Literal["last", "encoder"] = param("last", "last convolution before pooling, or the encoder's last")
+    symmetric_start: bool = param(True, SYMMETRIC_START)
+
+    def network_params(self) -> dict[str, Value]:
+        """The start of the network."""
+        return {"symmetric_start": self.symmetric_start}
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probability and maps at the chosen layer."""

@@ -22,6 +22,7 @@ from torch.nn import functional
 from wsl_bench import Batch, Task, TrainedMethod, param, register_method
 from wsl_bench.nets.masked import MASK_SILENT, MaskedCNN, logit, mask_of
 from wsl_bench.nets.noise import image_generators
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START
 
 # Variances beyond these bounds (e^-10 to e^5) leave the sigmoid's range and overflow in the loss.
 LOG_VARIANCE_BOUNDS = (-10.0, 5.0)
@@ -50,13 +51,17 @@ class InfoMask(TrainedMethod):
     alpha_warmup: float = param(0.3, "share of training over which alpha rises from 0", low=0, high=1)
     tau: float = param(0.5, "threshold of the mask", above=0, below=1)
     log_variance_start: float = param(-4.0, "bias of the log-variance at the start")
+    symmetric_start: bool = param(True, SYMMETRIC_START)
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
     test_samples: int = param(8, "noise samples averaged for the class probability at test", low=1)
     quadrature_nodes: int = param(9, "Gauss-Hermite nodes for the expected mask", low=1, high=64)
 
     def build(self, task: Task) -> nn.Module:
         """The masked CNN with a variance branch."""
-        net = MaskedCNN(task, variational=True, code_bias=logit(self.tau), polarity_start=self.polarity_start)
+        net = MaskedCNN(
+            task, variational=True, code_bias=logit(self.tau), symmetric_start=self.symmetric_start,
+            polarity_start=self.polarity_start,
+        )  # fmt: skip
         assert net.log_variance is not None
         nn.init.constant_(net.log_variance.bias, self.log_variance_start)  # type: ignore[arg-type]
         net.register_buffer("noise_seed", torch.tensor(task.seed))

@@ -7,5 +7,6 @@ register_variant(
     of="infomask",
     summary="InfoMask as written: random start, so a training may light up healthy lung.",
     groups=("paper",),
+    symmetric_start=False,
     polarity_start=False,
 )

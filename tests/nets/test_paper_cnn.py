@@ -52,7 +52,7 @@ def test_width_scales_every_channel_count(width: float, channels: tuple[int, ...
     outputs = [m.out_channels for m in encoder(replace(PAPER, width=width)).modules() if isinstance(m, nn.Conv2d)]
     c64, c128, c256, c16 = channels
     assert outputs == [c64, c64, c128, c128, c256, c16]
-    logits = Baseline(replace(PAPER, width=width))(_images(2))
+    logits = Baseline(replace(PAPER, width=width), symmetric_start=False)(_images(2))
     assert logits.shape == (2, 2)
 
 
@@ -62,7 +62,7 @@ def test_a_scaled_count_is_at_least_one() -> None:
 
 @pytest.mark.parametrize(("norm", "kind"), [("none", None), ("batch", nn.BatchNorm2d), ("group", nn.GroupNorm)])
 def test_normalisation_follows_each_convolution(norm: str, kind: type[nn.Module] | None) -> None:
-    net = Baseline(replace(SMALL, norm=norm))
+    net = Baseline(replace(SMALL, norm=norm), symmetric_start=True)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
     assert len(norms) == (0 if kind is None else 9)
     assert all(isinstance(m, cast(type, kind)) for m in norms)
@@ -95,9 +95,53 @@ def test_more_mask_means_more_disease_at_an_upright_start(norm: str) -> None:
 
 def test_the_start_of_infomask_as_written_is_random() -> None:
     _, net = _net("infomask_asis")
-    for weight in (net.attention.weight, net.classifier.output.weight):
+    for weight in (net.mu.weight, net.classifier.features[0][0].weight, net.classifier.output.weight):
         assert (weight < 0).any()
         assert (weight > 0).any()
+    assert not torch.equal(net.mu.weight, net.mu.weight.flip(-1))
+
+
+@pytest.mark.parametrize("name", [*MASKED, "infomask_asis"])
+def test_the_attention_starts_open(name: str) -> None:
+    for seed in range(5):
+        _, net = _net(name, replace(SMALL, seed=seed))
+        assert (net.attention.weight >= 0).all()
+        assert float(net.attention.bias) == 0
+
+
+def _symmetric(kernel: Tensor) -> bool:
+    return all(torch.allclose(kernel, kernel.flip(side), atol=1e-7) for side in (-1, -2))
+
+
+@pytest.mark.parametrize("name", ["baseline", "densenet121"])
+def test_a_symmetric_start_mirrors_every_kernel_and_keeps_its_norm(name: str) -> None:
+    entry = registry.discover("network").get(name)
+    nets = []
+    for symmetric in (False, True):
+        torch.manual_seed(0)
+        nets.append(params.build(entry.cls, name, {"symmetric_start": symmetric}).build(SMALL))
+    plain, mirrored = ([m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in nets)
+    assert sum(max(layer.kernel_size) > 1 for layer in plain) >= 9
+    for before, after in zip(plain, mirrored, strict=True):
+        assert _symmetric(after.weight)
+        assert float(after.weight.norm()) == pytest.approx(float(before.weight.norm()), rel=1e-5)
+        assert _symmetric(before.weight) == (max(before.kernel_size) == 1)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_networks_start_symmetric(name: str) -> None:
+    _, net = _net(name)
+    assert all(_symmetric(m.weight) for m in net.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_a_symmetric_start_answers_where_the_image_does() -> None:
+    """The maps of a mirrored image are the mirrored maps; with random kernels they lie elsewhere."""
+    images = _images(2)
+    for symmetric in (True, False):
+        _, net = _net("featuremask", symmetric_start=symmetric)
+        with torch.no_grad():
+            mirrored = net.code(images.flip(-2))[0].flip(-2)
+        assert torch.allclose(net.code(images)[0], mirrored, atol=1e-5) == symmetric
 
 
 @pytest.mark.parametrize("tau", [0.3, 0.5, 0.7])
@@ -233,7 +277,7 @@ def test_extra_maps_are_those_of_figure_4() -> None:
 
 
 def test_a_masked_net_without_variance_has_none() -> None:
-    net = MaskedCNN(SMALL, variational=False, code_bias=0.0, polarity_start=True)
+    net = MaskedCNN(SMALL, variational=False, code_bias=0.0, symmetric_start=True, polarity_start=True)
     assert net.code(_images(1))[1] is None
 
 

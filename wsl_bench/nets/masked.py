@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsl_bench.method import Batch, Task, TrainedMethod
-from wsl_bench.nets.paper_cnn import ENCODER_OUT, ClassifierBlock, encoder, scaled
+from wsl_bench.nets.paper_cnn import ENCODER_OUT, SYMMETRIC_START, ClassifierBlock, encoder, scaled, start_symmetric
 from wsl_bench.params import param
 
 MASK_SILENT: dict[str, str] = {
     "normalisation": "none is mentioned; without it the network stays at AUC 0.5, so norm=batch",
+    "place": "nothing makes a mask lie over what it marks; symmetric_start decides it at the start",
+    "attention": "may be shut by its ReLU from the start, for good; it starts open",
     "polarity": "nothing makes more mask mean more disease; polarity_start decides it at the start",
     "tau": "no value is given; 0.5",
     "optimizer": "not given; Adam, one-cycle, see the recipe",
@@ -30,7 +32,9 @@ MASK_SILENT: dict[str, str] = {
 class MaskedCNN(nn.Module):
     """Encoder -> attention map A -> code -> mask M -> classifier block, which sees M alone."""
 
-    def __init__(self, task: Task, *, variational: bool, code_bias: float, polarity_start: bool) -> None:
+    def __init__(
+        self, task: Task, *, variational: bool, code_bias: float, symmetric_start: bool, polarity_start: bool
+    ) -> None:
         super().__init__()
         self.encoder = encoder(task)
         self.attention = nn.Conv2d(scaled(ENCODER_OUT, task.width), 1, 1)
@@ -38,6 +42,9 @@ class MaskedCNN(nn.Module):
         self.log_variance = nn.Conv2d(1, 1, 3, padding=1) if variational else None
         self.classifier = ClassifierBlock(1, task)
         nn.init.constant_(self.mu.bias, code_bias)  # type: ignore[arg-type]
+        if symmetric_start:
+            start_symmetric(self)
+        self._start_open()
         if polarity_start:
             self._start_upright()
 
@@ -48,14 +55,18 @@ class MaskedCNN(nn.Module):
         # In single precision whatever the convolutions computed in: the mask is a difference near tau.
         return self.mu(a).float(), None if self.log_variance is None else self.log_variance(a).float()
 
+    def _start_open(self) -> None:
+        """The ReLU after the attention starts open on every pixel; trainings that start with it shut stay at chance."""
+        with torch.no_grad():
+            self.attention.weight.abs_()
+            nn.init.zeros_(self.attention.bias)  # type: ignore[arg-type]
+
     def _start_upright(self) -> None:
         """More attention = more mask = more disease, as a start and not as a constraint."""
         convolutions = [m for m in self.classifier.modules() if isinstance(m, nn.Conv2d)]
         with torch.no_grad():
-            for layer in [*convolutions, self.attention, self.mu]:
+            for layer in [*convolutions, self.mu]:
                 layer.weight.abs_()
-            # A random bias may shut the ReLU after the attention on most pixels; some trainings never left that.
-            nn.init.zeros_(self.attention.bias)  # type: ignore[arg-type]
             self.classifier.output.weight[0].abs_().neg_()
             self.classifier.output.weight[1].abs_()
 
@@ -77,11 +88,15 @@ class DeterministicMask(TrainedMethod):
     bounded: ClassVar[bool] = True
 
     tau: float = param(0.5, "threshold of the mask", above=0, below=1)
+    symmetric_start: bool = param(True, SYMMETRIC_START)
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
 
     def build(self, task: Task) -> nn.Module:
         """The masked CNN without a variance branch."""
-        return MaskedCNN(task, variational=False, code_bias=logit(self.tau), polarity_start=self.polarity_start)
+        return MaskedCNN(
+            task, variational=False, code_bias=logit(self.tau), symmetric_start=self.symmetric_start,
+            polarity_start=self.polarity_start,
+        )  # fmt: skip
 
     def loss(self, net: nn.Module, batch: Batch, progress: float) -> Tensor:
         """Cross-entropy plus the method's penalty on the mask."""

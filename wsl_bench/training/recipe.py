@@ -10,7 +10,7 @@ from typing import Any, Literal
 from wsl_bench.params import Component, build, param
 
 # Training images shown in one training when the number of epochs is not given.
-IMAGES_SHOWN = 10_000
+IMAGES_SHOWN = 12_800
 EPOCH_BOUNDS = (5, 40)
 
 
@@ -27,7 +27,7 @@ class Recipe(Component):
     epochs: int | None = param(None, "passes over the training images; none: by the size of the dataset", low=0)
     epochs_factor: float = param(1.0, "factor on the epochs when their number is not given", above=0)
     batch_size: int = param(16, "images a step", low=2)
-    learning_rate: float = param(2e-3, "peak of the one-cycle schedule (Adam)", above=0)
+    learning_rate: float = param(1e-3, "peak of the one-cycle schedule (Adam)", above=0)
     weight_decay: float = param(0.0, "Adam's weight decay", low=0)
     clip: float = param(1.0, "gradient norm is clipped to this", above=0)
     flip: bool = param(True, "random horizontal flips")

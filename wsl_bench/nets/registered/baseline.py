@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from wsl_bench.method import Network, Task
-from wsl_bench.nets.paper_cnn import Baseline
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START, Baseline
+from wsl_bench.params import param
 from wsl_bench.registry import register_network
 
 
@@ -16,9 +17,13 @@ from wsl_bench.registry import register_network
 class BaselineNetwork(Network):
     """The paper's CNN without a mask."""
 
+    recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}  # its maps are the better for it; see benchmarks/recipes
+
+    symmetric_start: bool = param(True, SYMMETRIC_START)
+
     def build(self, task: Task) -> nn.Module:
         """Encoder and classifier block."""
-        return Baseline(task)
+        return Baseline(task, symmetric_start=self.symmetric_start)
 
 
 @register_network("untrained_baseline")
