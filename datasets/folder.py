@@ -9,6 +9,7 @@ image, named IMAGE_ID.png, non-zero = inside.
 from __future__ import annotations
 
 import csv
+import difflib
 import functools
 import math
 from collections import defaultdict
@@ -82,7 +83,7 @@ class Folder(Dataset):
                 where, expected="boxes or a mask, as has_boxes is 1", found="neither",
                 fix="Add the boxes to boxes.csv, or set has_boxes to 0.",
             )  # fmt: skip
-        if located and not label:
+        if not label and (located or image_id in self._boxes):
             raise DataError(
                 where, expected="ground truth on positives only", found=f"boxes of {image_id!r}, whose label is 0",
                 fix="Set its label to 1, or remove its boxes.",
@@ -175,12 +176,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
         ) from None  # fmt: skip
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, expected="a CSV table in UTF-8", found=str(error), fix="Save it again as CSV.") from None
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise DataError(
-            path, expected=f"the columns {', '.join(columns)}", found=f"{', '.join(header) or 'none'}",
-            fix=f"Add {', '.join(missing)}.",
-        )  # fmt: skip
+    _check_columns(path, columns, header)
     if not rows and path.name == "labels.csv":
         raise DataError(path, expected="one row an image", found="a header alone", fix="List your images in it.")
     for line, row in rows:
@@ -190,6 +186,24 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
                 fix="Correct the row; quote fields that hold commas.",
             )  # fmt: skip
     return rows
+
+
+def _check_columns(path: Path, needed: tuple[str, ...], header: list[str]) -> None:
+    """Refuse a missing column, and one that is but a misspelt optional one: it would be passed over in silence."""
+    known = _KNOWN if path.name == "labels.csv" else needed
+    for column in header:
+        meant = difflib.get_close_matches(column.lower(), [k for k in known if k not in header], n=1, cutoff=0.75)
+        if column not in known and meant:
+            raise DataError(
+                path, expected=f"the columns {', '.join(known)}", found=f"{column!r}. Did you mean {meant[0]!r}?",
+                fix="Rename the column; one of your own needs a name that is not so close to these.",
+            )  # fmt: skip
+    missing = [column for column in needed if column not in header]
+    if missing:
+        raise DataError(
+            path, expected=f"the columns {', '.join(needed)}", found=f"{', '.join(header) or 'none'}",
+            fix=f"Add {', '.join(missing)}.",
+        )  # fmt: skip
 
 
 def _read_image(path: Path) -> npt.NDArray[np.uint8]:

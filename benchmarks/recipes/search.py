@@ -136,7 +136,8 @@ def table(rows: list[dict[str, str]]) -> str:
     lines = [
         "# The search for the recipes",
         "",
-        f"Made by `python benchmarks/recipes/search.py`: phantom[data_seed={DATA_SEED}], validation only; seed by seed.",
+        f"Made by `python benchmarks/recipes/search.py`: phantom[data_seed={DATA_SEED}], validation only.",
+        "One figure a seed.",
         "",
         "| method | setting | val IoU | val AUC | polarity |",
         "|---|---|---|---|---|",

@@ -71,7 +71,7 @@ def _number(value: float | None) -> str:
 
 def row_name(row: Values) -> str:
     """The method with those of its parameters that are not the defaults."""
-    return row["method"] + (f"[{row['method_params']}]" if row["method_params"] else "")
+    return str(row["method"]) + (f"[{row['method_params']}]" if row["method_params"] else "")
 
 
 def interval_text(row: Values, metric: str) -> str:

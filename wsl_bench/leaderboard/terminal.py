@@ -47,7 +47,8 @@ def _accuracies(rows: Sequence[Values]) -> str:
     if not known:
         return ""
     at_half = ", ".join(f"{row_name(row)} {_short(row['accuracy_at_half'])}" for row in known)
-    return f"acc at the threshold chosen on val; at 0.5: {at_half}; majority class {_short(known[0]['accuracy_majority'])}."
+    majority = _short(known[0]["accuracy_majority"])
+    return f"acc at the threshold chosen on val; at 0.5: {at_half}; majority class {majority}."
 
 
 def _cells(row: Values, ranked: bool) -> list[str]:
