@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsl_bench import PostHocMethod, param, register_method
 from wsl_bench.nets.cam import gradcam
-from wsl_bench.nets.paper_cnn import SYMMETRIC_START
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart
 from wsl_bench.params import Value
 
 
@@ -27,11 +27,11 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; 0.75 of the common number, as an image costs five times as much",
+        "epochs": "not given; 0.86 of the common number, as an image costs five times as much",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
-    symmetric_start: bool = param(True, SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("all", SYMMETRIC_START)
     weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
     def network_params(self) -> dict[str, Value]:

@@ -19,6 +19,6 @@ class FeatureMask(DeterministicMask):
     paper = "Asgari Taghanaki et al., InfoMask, MICCAI 2019, section 4 (ii)"
     groups = ("paper",)
 
-    def penalty(self, mask: Tensor) -> Tensor:
+    def penalty(self, mask: Tensor, progress: float) -> Tensor:
         """None."""
         return mask.new_zeros(())

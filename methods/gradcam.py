@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsl_bench import PostHocMethod, param, register_method
 from wsl_bench.nets.cam import gradcam
-from wsl_bench.nets.paper_cnn import SYMMETRIC_START
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart
 from wsl_bench.params import Value
 
 
@@ -33,7 +33,7 @@ class GradCAM(PostHocMethod):
     }
 
     layer: Literal["last", "encoder"] = param("last", "last convolution before pooling, or the encoder's last")
-    symmetric_start: bool = param(True, SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsl_bench import Batch, Task, TrainedMethod, param, register_method
-from wsl_bench.nets.masked import MASK_SILENT, MaskedCNN, logit, mask_of
+from wsl_bench.nets.masked import MASK_SILENT, MaskedCNN, logit, mask_of, warmed_up
 from wsl_bench.nets.noise import image_generators
-from wsl_bench.nets.paper_cnn import SYMMETRIC_START
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart
 
 # Variances beyond these bounds (e^-10 to e^5) leave the sigmoid's range and overflow in the loss.
 LOG_VARIANCE_BOUNDS = (-10.0, 5.0)
@@ -51,7 +51,7 @@ class InfoMask(TrainedMethod):
     alpha_warmup: float = param(0.3, "share of training over which alpha rises from 0", low=0, high=1)
     tau: float = param(0.5, "threshold of the mask", above=0, below=1)
     log_variance_start: float = param(-4.0, "bias of the log-variance at the start")
-    symmetric_start: bool = param(True, SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
     test_samples: int = param(8, "noise samples averaged for the class probability at test", low=1)
     quadrature_nodes: int = param(9, "Gauss-Hermite nodes for the expected mask", low=1, high=64)
@@ -73,7 +73,7 @@ class InfoMask(TrainedMethod):
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
         logits = cast(Any, net).classifier(mask_of(z, self.tau))
         kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).mean()
-        alpha = self.alpha * min(1.0, progress / self.alpha_warmup) if self.alpha_warmup > 0 else self.alpha
+        alpha = warmed_up(self.alpha, progress, self.alpha_warmup)
         return functional.cross_entropy(logits, batch.labels) + alpha * kl
 
     def localize(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

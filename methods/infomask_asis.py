@@ -7,6 +7,6 @@ register_variant(
     of="infomask",
     summary="InfoMask as written: random start, so a training may light up healthy lung.",
     groups=("paper",),
-    symmetric_start=False,
+    symmetric_start="none",
     polarity_start=False,
 )

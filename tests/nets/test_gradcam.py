@@ -80,8 +80,8 @@ def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
 def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     cls = registry.discover("method").get("chexcam").cls
-    assert params.build(cls, "chexcam", {}).network_params() == {"symmetric_start": True, "weights": None}
+    assert params.build(cls, "chexcam", {}).network_params() == {"symmetric_start": "all", "weights": None}
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
     assert given.network_params()["weights"] == str(tmp_path / "w.pth")
     plain = registry.discover("method").get("gradcam").cls
-    assert params.build(plain, "gradcam", {"symmetric_start": False}).network_params() == {"symmetric_start": False}
+    assert params.build(plain, "gradcam", {"symmetric_start": "none"}).network_params() == {"symmetric_start": "none"}

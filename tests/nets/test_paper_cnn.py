@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsl_bench import params, registry
 from wsl_bench.method import Batch, Task, TrainedMethod
-from wsl_bench.nets.masked import MaskedCNN, logit, mask_of
+from wsl_bench.nets.masked import MaskedCNN, logit, mask_of, warmed_up
 from wsl_bench.nets.noise import image_generators
 from wsl_bench.nets.paper_cnn import Baseline, encoder, scaled
 
@@ -52,7 +52,7 @@ def test_width_scales_every_channel_count(width: float, channels: tuple[int, ...
     outputs = [m.out_channels for m in encoder(replace(PAPER, width=width)).modules() if isinstance(m, nn.Conv2d)]
     c64, c128, c256, c16 = channels
     assert outputs == [c64, c64, c128, c128, c256, c16]
-    logits = Baseline(replace(PAPER, width=width), symmetric_start=False)(_images(2))
+    logits = Baseline(replace(PAPER, width=width), symmetric_start="none")(_images(2))
     assert logits.shape == (2, 2)
 
 
@@ -62,7 +62,7 @@ def test_a_scaled_count_is_at_least_one() -> None:
 
 @pytest.mark.parametrize(("norm", "kind"), [("none", None), ("batch", nn.BatchNorm2d), ("group", nn.GroupNorm)])
 def test_normalisation_follows_each_convolution(norm: str, kind: type[nn.Module] | None) -> None:
-    net = Baseline(replace(SMALL, norm=norm), symmetric_start=True)
+    net = Baseline(replace(SMALL, norm=norm), symmetric_start="all")
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
     assert len(norms) == (0 if kind is None else 9)
     assert all(isinstance(m, cast(type, kind)) for m in norms)
@@ -117,31 +117,34 @@ def _symmetric(kernel: Tensor) -> bool:
 def test_a_symmetric_start_mirrors_every_kernel_and_keeps_its_norm(name: str) -> None:
     entry = registry.discover("network").get(name)
     nets = []
-    for symmetric in (False, True):
+    for symmetric in ("none", "all"):
         torch.manual_seed(0)
         nets.append(params.build(entry.cls, name, {"symmetric_start": symmetric}).build(SMALL))
     plain, mirrored = ([m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in nets)
     assert sum(max(layer.kernel_size) > 1 for layer in plain) >= 9
     for before, after in zip(plain, mirrored, strict=True):
         assert _symmetric(after.weight)
-        assert float(after.weight.norm()) == pytest.approx(float(before.weight.norm()), rel=1e-5)
+        assert after.weight.norm().item() == pytest.approx(before.weight.norm().item(), rel=1e-5)
         assert _symmetric(before.weight) == (max(before.kernel_size) == 1)
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_masked_networks_start_symmetric(name: str) -> None:
+def test_masked_networks_start_symmetric_below_the_first_pooling(name: str) -> None:
     _, net = _net(name)
-    assert all(_symmetric(m.weight) for m in net.modules() if isinstance(m, nn.Conv2d))
+    wide = [m for m in net.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+    assert [_symmetric(m.weight) for m in wide] == [False, False, *[True] * (len(wide) - 2)]
+    assert not any(isinstance(m, nn.MaxPool2d) for m in net.encoder[0])
+    assert any(isinstance(m, nn.MaxPool2d) for m in net.encoder[1])
 
 
 def test_a_symmetric_start_answers_where_the_image_does() -> None:
     """The maps of a mirrored image are the mirrored maps; with random kernels they lie elsewhere."""
     images = _images(2)
-    for symmetric in (True, False):
-        _, net = _net("featuremask", symmetric_start=symmetric)
+    for start in ("all", "none"):
+        _, net = _net("featuremask", symmetric_start=start)
         with torch.no_grad():
             mirrored = net.code(images.flip(-2))[0].flip(-2)
-        assert torch.allclose(net.code(images)[0], mirrored, atol=1e-5) == symmetric
+        assert torch.allclose(net.code(images)[0], mirrored, atol=1e-5) == (start == "all")
 
 
 @pytest.mark.parametrize("tau", [0.3, 0.5, 0.7])
@@ -277,7 +280,7 @@ def test_extra_maps_are_those_of_figure_4() -> None:
 
 
 def test_a_masked_net_without_variance_has_none() -> None:
-    net = MaskedCNN(SMALL, variational=False, code_bias=0.0, symmetric_start=True, polarity_start=True)
+    net = MaskedCNN(SMALL, variational=False, code_bias=0.0, symmetric_start="deep", polarity_start=True)
     assert net.code(_images(1))[1] is None
 
 
@@ -289,3 +292,8 @@ def test_a_saturated_mask_is_at_most_one(tau: float) -> None:
         net.mu.bias.fill_(50.0)
         maps = method.localize(net, _images(1, 16))[1]
     assert float(maps.max()) <= 1
+
+
+def test_a_penalty_warms_up() -> None:
+    assert [warmed_up(2.0, progress, 0.5) for progress in (0, 0.25, 0.5, 1)] == [0, 1, 2, 2]
+    assert warmed_up(2.0, 0.0, 0.0) == 2

@@ -172,6 +172,6 @@ def test_post_hoc_methods_share_one_training(study: Path, tmp_path: Path) -> Non
 
 
 def test_a_variant_with_the_bases_parameters_shares_its_training(study: Path, tmp_path: Path) -> None:
-    plan = plan_of(study, tmp_path, methods=("infomask[symmetric_start=false,polarity_start=false]", "infomask_asis"))
+    plan = plan_of(study, tmp_path, methods=("infomask[symmetric_start=none,polarity_start=false]", "infomask_asis"))
     keys = {job.training_key for job in plan.jobs if job.trained_by and job.trained_by[1] == "infomask"}
     assert len(keys) == 1

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsl_bench.method import Batch, Task, TrainedMethod
-from wsl_bench.nets.paper_cnn import ENCODER_OUT, SYMMETRIC_START, ClassifierBlock, encoder, scaled, start_symmetric
+from wsl_bench.nets.paper_cnn import (
+    ENCODER_OUT,
+    SYMMETRIC_START,
+    ClassifierBlock,
+    SymmetricStart,
+    encoder,
+    scaled,
+    start_symmetric,
+)
 from wsl_bench.params import param
 
 MASK_SILENT: dict[str, str] = {
@@ -33,7 +41,13 @@ class MaskedCNN(nn.Module):
     """Encoder -> attention map A -> code -> mask M -> classifier block, which sees M alone."""
 
     def __init__(
-        self, task: Task, *, variational: bool, code_bias: float, symmetric_start: bool, polarity_start: bool
+        self,
+        task: Task,
+        *,
+        variational: bool,
+        code_bias: float,
+        symmetric_start: SymmetricStart,
+        polarity_start: bool,
     ) -> None:
         super().__init__()
         self.encoder = encoder(task)
@@ -42,8 +56,7 @@ class MaskedCNN(nn.Module):
         self.log_variance = nn.Conv2d(1, 1, 3, padding=1) if variational else None
         self.classifier = ClassifierBlock(1, task)
         nn.init.constant_(self.mu.bias, code_bias)  # type: ignore[arg-type]
-        if symmetric_start:
-            start_symmetric(self)
+        start_symmetric(self, symmetric_start)
         self._start_open()
         if polarity_start:
             self._start_upright()
@@ -76,6 +89,15 @@ def mask_of(z: Tensor, tau: float) -> Tensor:
     return (torch.sigmoid(z) - tau).clamp(0, 1)
 
 
+def warmed_up(weight: float, progress: float, share: float) -> float:
+    """A weight that rises from 0 over the first share of training.
+
+    At full weight from the start a penalty shuts the mask before the classifier has learned to need it, and a
+    shut mask has no gradient to open it again.
+    """
+    return weight * min(1.0, progress / share) if share > 0 else weight
+
+
 def logit(p: float) -> float:
     """Inverse of the sigmoid."""
     return math.log(p / (1 - p))
@@ -88,7 +110,7 @@ class DeterministicMask(TrainedMethod):
     bounded: ClassVar[bool] = True
 
     tau: float = param(0.5, "threshold of the mask", above=0, below=1)
-    symmetric_start: bool = param(True, SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
     polarity_start: bool = param(True, "start with more mask = more disease (a start, not a constraint)")
 
     def build(self, task: Task) -> nn.Module:
@@ -101,10 +123,10 @@ class DeterministicMask(TrainedMethod):
     def loss(self, net: nn.Module, batch: Batch, progress: float) -> Tensor:
         """Cross-entropy plus the method's penalty on the mask."""
         mask, logits = self._forward(net, batch.images)
-        return functional.cross_entropy(logits, batch.labels) + self.penalty(mask)
+        return functional.cross_entropy(logits, batch.labels) + self.penalty(mask, progress)
 
-    def penalty(self, mask: Tensor) -> Tensor:
-        """Penalty on the mask (N, 1, H, W)."""
+    def penalty(self, mask: Tensor, progress: float) -> Tensor:
+        """Penalty on the mask (N, 1, H, W) at a share of the training."""
         raise NotImplementedError
 
     def localize(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

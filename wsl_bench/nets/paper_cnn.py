@@ -7,13 +7,18 @@ each followed by an optional normalisation and ReLU.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from wsl_bench.method import Task
 
 ENCODER_OUT = 16
-SYMMETRIC_START = "3 x 3 kernels start as their own mirror images, so that maps start over what they show"
+# Its convolutions at full resolution: a feature of theirs lies at most two pixels beside what it answers to.
+FULL_RESOLUTION = 2
+SymmetricStart = Literal["none", "deep", "all"]
+SYMMETRIC_START = "kernels that start as their own mirror images: none, those below the first pooling, all"
 
 
 def scaled(channels: int, width: float) -> int:
@@ -45,20 +50,22 @@ def encoder(task: Task) -> nn.Sequential:
     )  # fmt: skip
 
 
-def start_symmetric(net: nn.Module) -> None:
-    """Make every kernel wider than a pixel its own mirror image, left to right and top to bottom; norms stay.
+def start_symmetric(net: nn.Module, which: SymmetricStart) -> None:
+    """Make kernels wider than a pixel their own mirror images, left to right and top to bottom; norms stay.
 
     Nothing in an image-level loss says that a feature must answer at the place of what it answers to. With
     random kernels it answers beside it, up to half a receptive field away, and training leaves it there: maps
     of good classifiers lie next to the lesions. A symmetric start is a start, not a constraint.
+
+    Args:
+        which: `deep` leaves the first two random, so that directions are learned as quickly as ever.
     """
+    wide = [m for m in net.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
     with torch.no_grad():
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
-                kernel = layer.weight
-                mirrored = kernel + kernel.flip(-1)
-                mirrored = mirrored + mirrored.flip(-2)
-                layer.weight.copy_(mirrored * (kernel.norm() / mirrored.norm()))
+        for layer in {"none": [], "deep": wide[FULL_RESOLUTION:], "all": wide}[which]:
+            mirrored = layer.weight + layer.weight.flip(-1)
+            mirrored = mirrored + mirrored.flip(-2)
+            layer.weight.copy_(mirrored * (layer.weight.norm() / mirrored.norm()))
 
 
 class ClassifierBlock(nn.Module):
@@ -82,12 +89,11 @@ class ClassifierBlock(nn.Module):
 class Baseline(nn.Module):
     """Encoder and classifier block without a mask: the network that GradCAM explains."""
 
-    def __init__(self, task: Task, *, symmetric_start: bool) -> None:
+    def __init__(self, task: Task, *, symmetric_start: SymmetricStart) -> None:
         super().__init__()
         self.encoder = encoder(task)
         self.classifier = ClassifierBlock(scaled(ENCODER_OUT, task.width), task)
-        if symmetric_start:
-            start_symmetric(self)
+        start_symmetric(self, symmetric_start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, 2)."""

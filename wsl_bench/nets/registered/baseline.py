@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from wsl_bench.method import Network, Task
-from wsl_bench.nets.paper_cnn import SYMMETRIC_START, Baseline
+from wsl_bench.nets.paper_cnn import SYMMETRIC_START, Baseline, SymmetricStart
 from wsl_bench.params import param
 from wsl_bench.registry import register_network
 
@@ -19,7 +19,7 @@ class BaselineNetwork(Network):
 
     recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}  # its maps are the better for it; see benchmarks/recipes
 
-    symmetric_start: bool = param(True, SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
 
     def build(self, task: Task) -> nn.Module:
         """Encoder and classifier block."""
