@@ -29,13 +29,14 @@ def _table(rows: Sequence[Values], dataset: str, rule: str) -> Table:
     table = Table(title=f"{escape(dataset)}, threshold {rule_text}: mean (95 % interval)", box=None,
                   pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
     ranked = any(row["rank_low"] is not None for row in rows)
-    table.add_column("method", no_wrap=True)
+    # Where the terminal is narrow, a long method with its parameters goes on in a second line; figures stay whole.
+    table.add_column("method", overflow="fold")
     if ranked:
-        table.add_column("rank", justify="right")
+        table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("IoU", no_wrap=True)
     for name in ("IoP", "FPR", "FNR", "pxap", "AUC", "acc"):
-        table.add_column(name, justify="right")
-    table.add_column("status")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row, ranked), style="dim" if row["status"] == "sanity" else "")
     return table
