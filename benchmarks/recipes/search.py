@@ -54,12 +54,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--methods", default=",".join(SETTINGS))
+    parser.add_argument("--n-train", type=int, default=1600)
+    parser.add_argument("--n-val", type=int, default=320)
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"), help="for the prepared images")
     arguments = parser.parse_args()
     file = arguments.out / "search.csv"
     done = _read(file)
     known = {(row["method"], row["setting"], row["seed"]) for row in done}
-    folder = _prepared(arguments.work)
+    folder = _prepared(arguments.work, arguments.n_train, arguments.n_val)
     trials = [
         Trial(method, setting, seed, folder)
         for seed in range(arguments.seeds)
@@ -68,8 +70,8 @@ def main() -> None:
         if (method, setting, str(seed)) not in known
     ]
     _quick_allocator()
-    # The dearest first, so that no process is left alone with one at the end.
-    trials.sort(key=lambda trial: trial.method != "chexcam")
+    # Seed by seed, the dearest first, so that no process is left alone with one at the end.
+    trials.sort(key=lambda trial: (trial.seed, trial.method != "chexcam"))
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for row in pool.map(run, trials):
             done.append(row)
@@ -161,12 +163,16 @@ def _chosen(setting: str, rate: float) -> dict[str, str]:
     return dict([setting.removeprefix("recipe.").split("=")])
 
 
-def _prepared(work: Path) -> str:
+def _prepared(work: Path, n_train: int, n_val: int) -> str:
     from wsl_bench.data.prepare import prepare
     from wsl_bench.registry import discover
 
     phantom = discover("dataset").get("phantom").cls
-    return str(prepare("phantom", cast(Any, phantom)(data_seed=DATA_SEED, n_test=4), 64, work).folder)
+    return str(
+        prepare(
+            "phantom", cast(Any, phantom)(data_seed=DATA_SEED, n_train=n_train, n_val=n_val, n_test=8), 64, work
+        ).folder
+    )
 
 
 def _quick_allocator() -> None:

@@ -1,0 +1,55 @@
+"""The commands of benchmarks/, made small: they run from beginning to end and write what they promise."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_python
+
+SMALL_STUDY = " ".join(
+    ["--seeds 1 --epochs 1 --set recipe.width=0.1"]
+    + [f"--set phantom.n_{n}" for n in ("train=64", "val=60", "test=40")]
+)
+
+
+@pytest.mark.slow
+def test_the_search_for_recipes_writes_its_table_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    command = (str(ROOT / "benchmarks/recipes/search.py"), "--out", "found", "--methods", "gradcam", "--seeds", "1",
+               "--n-train", "64", "--n-val", "64")  # fmt: skip
+    (tmp_path / "found").mkdir()
+    done = run_python(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "found" / "search.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert {row["setting"] for row in rows} > {"", "symmetric_start=none"}
+    assert all(0 <= float(row["val_auc"]) <= 1 for row in rows)
+    table = (tmp_path / "found" / "search.md").read_text()
+    assert "| gradcam | defaults |" in table
+    again = run_python(*command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout == ""
+    assert (tmp_path / "found" / "search.md").read_text() == table
+
+
+@pytest.mark.slow
+def test_the_gpu_check_runs_without_a_gpu(tmp_path: Path) -> None:
+    done = run_python(
+        str(ROOT / "benchmarks/gpu.py"), "--device", "cpu", "--size", "32", "--batch", "4", "--seconds", "0.2",
+        "--width", "0.1", "--study", SMALL_STUDY, "--out", str(tmp_path), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "gpu.md").read_text()
+    for network in ("baseline", "infomask", "featuremask", "regl1", "densenet121"):
+        assert f"| {network} | fp32 |" in table
+    assert "| infomask | 0 | 0.00% |" in table  # the same device twice
+    assert "Written to" in table
+
+
+@pytest.mark.slow
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    done = run_python("-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider",
+                      str(ROOT / "benchmarks"), "--rootdir", str(ROOT), cwd=ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stdout
