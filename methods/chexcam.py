@@ -28,6 +28,8 @@ class CheXCAM(PostHocMethod):
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
         "epochs": "not given; 0.86 of the common number, as an image costs five times as much",
+        "start": "not given; symmetric kernels and a blank output layer (docs/training.md)",
+        "resolution": "maps of H / 32 cells: 2 x 2 at 64 px, which no threshold turns into a lesion",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
