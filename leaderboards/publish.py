@@ -15,7 +15,7 @@ import csv
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--labels", type=Path, help="labels.csv with the column of the strata")
     parser.add_argument("--stratum", action="append", default=[], metavar="NAME=COLUMN:VALUE|VALUE")
+    parser.add_argument("--commit", default="HEAD", help="the commit whose code made the run")
     arguments = parser.parse_args()
-    publish(arguments.run, arguments.output, arguments.labels, arguments.stratum)
+    publish(arguments.run, arguments.output, arguments.labels, arguments.stratum, arguments.commit)
 
 
-def publish(run: Path, output: Path, labels: Path | None = None, strata: list[str] = []) -> None:  # noqa: B006
+def publish(
+    run: Path, output: Path, labels: Path | None = None, strata: Sequence[str] = (), commit: str = "HEAD"
+) -> None:
     """Write everything that is published of a run, but for the words."""
     board = write_results(run)
     (output / "figures").mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def publish(run: Path, output: Path, labels: Path | None = None, strata: list[st
         shutil.copyfile(figure, output / "figures" / figure.name)
     content = read_run(run)
     (output / "study.toml").write_text(_portable((run / "study.toml").read_text(), content))
-    (output / "environment.json").write_text(json.dumps(_environment(content), indent=1, sort_keys=True) + "\n")
+    (output / "environment.json").write_text(json.dumps(_environment(content, commit), indent=1, sort_keys=True) + "\n")
     (output / "shape.csv").write_text(to_csv(shape_rows(run), ("dataset", "method", "quantity")))
     if strata:
         assert labels is not None
@@ -86,11 +89,11 @@ def _stratum_rows(measured: Any, labels: Path, text: str) -> Iterator[dict[str, 
         yield out
 
 
-def _environment(content: dict[str, Any]) -> dict[str, Any]:
-    """What the run was made with: versions, platform, device, hashes of the data, commit of this checkout."""
-    git = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {name: content[name] for name in ("versions", "platform", "fixed", "split_source")} | {"commit": commit}
+def _environment(content: dict[str, Any], commit: str) -> dict[str, Any]:
+    """What the run was made with: versions, platform, device, hashes of the data, commit."""
+    git = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", commit]
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {name: content[name] for name in ("versions", "platform", "fixed", "split_source")} | {"commit": found}
 
 
 def _portable(study: str, content: dict[str, Any]) -> str:

@@ -42,7 +42,11 @@ def shape_rows(run: Path) -> list[dict[str, Any]]:
         split = load_weak(folder, "test"), load_truth(folder, "test")
         for quantity, (values, groups) in _quantities(records, split).items():
             interval = crossed_interval(values, groups)
-            bounds = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+            # Nothing here is below 0 but a difference, and no share is above 1.
+            lowest = -np.inf if "minus" in quantity else 0.0
+            highest = 1.0 if "share" in quantity else np.inf
+            low, high = max(lowest, interval.low), min(highest, interval.high)
+            bounds = {"mean": interval.mean, "low": low, "high": high}
             sizes = {"n_images": values.shape[1], "n_seeds": len(records)}
             rows.append(name | {"quantity": quantity} | bounds | sizes)
     return rows
