@@ -15,7 +15,8 @@ from wsl_bench.training.device import MEMORY_FORMAT, auto_precision, autocast, t
 
 SIZE, BATCH = 64, 16
 NETWORKS: list[tuple[registry.Kind, str]] = [
-    ("network", "baseline"), ("method", "infomask"), ("method", "featuremask"), ("network", "densenet121"),
+    ("network", "baseline"), ("method", "infomask"), ("method", "featuremask"), ("method", "regl1"),
+    ("network", "densenet121"),
 ]  # fmt: skip
 
 

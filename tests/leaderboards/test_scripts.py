@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, tiny_folder
+from conftest import ROOT, run_python, tiny_folder
 from study_helper import RECIPE
 
 from wsl_bench.data.prepare import load_truth, load_weak
@@ -137,3 +137,13 @@ def test_orders_are_read_from_leaderboards(scripts: Any, run: Path) -> None:
     assert means.keys() == {"infomask", "gradcam"}
     expected = next(r for r in rows(run / "leaderboard.csv") if r["method"] == "gradcam")
     assert means["gradcam"] == float(expected["iou"])
+
+
+def test_the_commands(run: Path, tmp_path: Path) -> None:
+    published = run_python(str(ROOT / "leaderboards/publish.py"), str(run), "--output", "out", cwd=tmp_path)
+    assert published.returncode == 0, published.stderr
+    assert (tmp_path / "out" / "shape.csv").is_file()
+    assert not (tmp_path / "out" / "strata.csv").exists()
+    order = run_python(str(ROOT / "leaderboards/order.py"), str(run), "out", "--metric", "iop", cwd=tmp_path)
+    assert order.returncode == 0, order.stderr
+    assert "Smallest tau of 1 pairs: 1.00" in order.stdout
