@@ -28,7 +28,7 @@ from wsl_bench.params import param
 
 MASK_SILENT: dict[str, str] = {
     "normalisation": "none is mentioned; without it the network stays at AUC 0.5, so norm=batch",
-    "place": "nothing makes a mask lie over what it marks; symmetric_start decides it at the start",
+    "place": "nothing makes a mask lie over what it marks; symmetric_start starts it there",
     "attention": "may be shut by its ReLU from the start, for good; it starts open",
     "polarity": "nothing makes more mask mean more disease; polarity_start decides it at the start",
     "tau": "no value is given; 0.5",

@@ -53,9 +53,9 @@ def encoder(task: Task) -> nn.Sequential:
 def start_symmetric(net: nn.Module, which: SymmetricStart) -> None:
     """Make kernels wider than a pixel their own mirror images, left to right and top to bottom; norms stay.
 
-    Nothing in an image-level loss says that a feature must answer at the place of what it answers to. With
-    random kernels it answers beside it, up to half a receptive field away, and training leaves it there: maps
-    of good classifiers lie next to the lesions. A symmetric start is a start, not a constraint.
+    Nothing in an image-level loss says that a feature must answer at the place of what it answers to: it may
+    do so up to half a receptive field away, and then maps of good classifiers lie next to the lesions. A
+    symmetric start has no side to lean to; it is a start, not a constraint. What it is worth: docs/training.md.
 
     Args:
         which: `deep` leaves the first two random, so that directions are learned as quickly as ever.
