@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ SMALL_STUDY = " ".join(
     ["--seeds 1 --epochs 1 --set recipe.width=0.1"]
     + [f"--set phantom.n_{n}" for n in ("train=64", "val=60", "test=40")]
 )
+
+
+def test_ratios_are_to_the_first_of_each_group(tmp_path: Path) -> None:
+    times = [("a", "f[ours]", 0.002), ("b", "g[ours]", 0.001), ("a", "f[peer]", 0.005)]
+    rows = [{"group": group, "name": name, "stats": {"median": median}} for group, name, median in times]
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps({"machine_info": {"cpu": {"brand_raw": "a processor"}}, "benchmarks": rows}))
+    done = run_python(str(ROOT / "benchmarks/ratios.py"), str(file), cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "a processor"
+    assert lines[4:] == ["| a | ours | 2 | 1 |", "| a | peer | 5 | 2.5 |", "| b | ours | 1 | 1 |"]
 
 
 @pytest.mark.slow
