@@ -1,4 +1,7 @@
-"""InfoMask as the paper writes it: a random start, nothing that favours more mask = more disease."""
+"""InfoMask as the paper writes it: a random start, nothing that favours more mask = more disease.
+
+Only the attention starts open, as for all masked networks: shut by its ReLU it would never learn at all.
+"""
 
 from wsl_bench import register_variant
 

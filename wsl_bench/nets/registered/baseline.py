@@ -17,7 +17,8 @@ from wsl_bench.registry import register_network
 class BaselineNetwork(Network):
     """The paper's CNN without a mask."""
 
-    recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}  # its maps are the better for it; see benchmarks/recipes
+    # Half the steps for the same images: its maps drifted less on the two seeds tried (IoU .21 instead of .16).
+    recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}
 
     symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
 
