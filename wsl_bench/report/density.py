@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.store.atomic import atomic_write
@@ -64,7 +65,7 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
     panels = list(dict.fromkeys((values["dataset"], values["threshold_rule"]) for values, _ in shown))
     figure = Figure(figsize=(5.2, 3.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    styles = {name: i for i, name in enumerate(dict.fromkeys(_name(values) for values, _ in shown))}
+    styles = {name: i for i, name in enumerate(dict.fromkeys(row_name(values) for values, _ in shown))}
     for axis, (dataset, rule) in zip(axes, panels, strict=True):
         members = [pair for pair in shown if (pair[0]["dataset"], pair[0]["threshold_rule"]) == (dataset, rule)]
         _panel(axis, members, metric, styles)
@@ -76,8 +77,8 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
 
 def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, styles: dict[str, int]) -> None:
     at = np.linspace(0, 1, 501)
-    curves = {_name(values): density(row.located(metric)[0].ravel(), at) for values, row in members}
-    means = {_name(values): values[metric] for values, _ in members}
+    curves = {row_name(values): density(row.located(metric)[0].ravel(), at) for values, row in members}
+    means = {row_name(values): values[metric] for values, _ in members}
     top, cut = _axis_top({name: float(curve.max()) for name, curve in curves.items()})
     for name, curve in curves.items():
         i = styles[name]
@@ -104,7 +105,3 @@ def _axis_top(peaks: dict[str, float]) -> tuple[float, dict[str, float]]:
     limit = 3 * ordered[(len(ordered) - 1) // 2]
     cut = {name: peak for name, peak in peaks.items() if peak > limit}
     return 1.1 * max(peak for peak in ordered if peak <= limit), cut
-
-
-def _name(values: Values) -> str:
-    return str(values["method"]) + (f"[{values['method_params']}]" if values["method_params"] else "")
