@@ -40,6 +40,7 @@ class Phantom(Dataset):
     n_train: int = param(1600, "training images", low=0, high=_MOST)
     n_val: int = param(320, "validation images", low=0, high=_MOST)
     n_test: int = param(400, "test images", low=0, high=_MOST)
+    dose: float = param(1.0, "photons, relative to the usual number; fewer are noisier, and harder to read", above=0)
     confound: Literal["none", "tube"] = param(
         "none",
         "tube: in train all diseased and no healthy patients have a catheter, elsewhere half of either",
@@ -65,7 +66,7 @@ class Phantom(Dataset):
         """Image number `index`, (size, size) uint8; without its lesions nothing else changes."""
         from wsl_bench.data.radiograph import scene
 
-        return scene.render(self.data_seed, index, self.size, lesion=lesion, tube=self._tube(index))
+        return scene.render(self.data_seed, index, self.size, lesion=lesion, tube=self._tube(index), dose=self.dose)
 
     def _sample(self, index: int, split: Split) -> Sample:
         label = streams.label(self.data_seed, index)

@@ -1,7 +1,8 @@
 """CheXCAM: GradCAM at the last feature layer of DenseNet121 (CheXNet).
 
 timm's `features.norm5` is normalisation and ReLU in one module, so its output is what pooling sees
-and no in-place operation follows. Shapes: map (N, h, w), h = H / 32; unbounded, scaled by the protocol.
+and no in-place operation follows. Shapes: map (N, h, w), h = max(H, input_size) / 32; unbounded, scaled
+by the protocol.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; 0.86 of the common number, as an image costs five times as much",
-        "start": "not given; symmetric kernels and a blank output layer (docs/training.md)",
-        "resolution": "maps of H / 32 cells: 2 x 2 at 64 px, which no threshold turns into a lesion",
+        "epochs": "not given; half of the common number, as an image costs ten times as much",
+        "start": "not given; a blank output layer (docs/training.md)",
+        "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
-    symmetric_start: SymmetricStart = param("all", SYMMETRIC_START)
+    symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
+    input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
     weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""
         return {
             "symmetric_start": self.symmetric_start,
+            "input_size": self.input_size,
             "weights": None if self.weights is None else str(self.weights),
         }
 

@@ -100,6 +100,19 @@ def test_leaving_out_the_lesion_changes_nothing_else(size: int) -> None:
         np.testing.assert_array_equal(phantom.render(index), phantom.render(index, lesion=False))
 
 
+def test_a_quarter_of_the_dose_is_twice_the_noise() -> None:
+    few = {"n_train": 8, "n_val": 0, "n_test": 0}
+    usual, low, clean = Phantom(**few), Phantom(**few, dose=0.25), Phantom(**few, dose=1e9)
+    ratios = []
+    for sample in usual.samples():
+        without_noise = clean.image(sample).astype(float)
+        noise, more = usual.image(sample) - without_noise, low.image(sample) - without_noise
+        seen = (without_noise > 40) & (without_noise < 215)  # where the film neither saturates nor is black
+        ratios.append(more[seen].std() / noise[seen].std())
+        np.testing.assert_array_equal(usual.truth(sample).mask, low.truth(sample).mask)
+    assert np.mean(ratios) == pytest.approx(2.0, abs=0.1)
+
+
 def test_mask_is_above_a_tenth_of_the_peak() -> None:
     for index in DISEASED:
         lesions = scene.lesions(0, index)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wsl_bench import params, registry
 from wsl_bench.method import Network, PostHocMethod, Task
@@ -80,8 +81,24 @@ def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
 def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     cls = registry.discover("method").get("chexcam").cls
-    assert params.build(cls, "chexcam", {}).network_params() == {"symmetric_start": "all", "weights": None}
+    assert params.build(cls, "chexcam", {}).network_params() == {
+        "symmetric_start": "none", "input_size": 96, "weights": None,
+    }  # fmt: skip
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
     assert given.network_params()["weights"] == str(tmp_path / "w.pth")
     plain = registry.discover("method").get("gradcam").cls
     assert params.build(plain, "gradcam", {"symmetric_start": "none"}).network_params() == {"symmetric_start": "none"}
+
+
+@pytest.mark.parametrize(("side", "input_size", "cells"), [(64, 96, 3), (64, 64, 2), (128, 96, 4), (40, 128, 4)])
+def test_densenet_enlarges_small_images_and_only_those(side: int, input_size: int, cells: int) -> None:
+    entry = registry.discover("network").get("densenet121")
+    torch.manual_seed(0)
+    network = cast(Network, params.build(entry.cls, "densenet121", {"input_size": input_size}))
+    net: Any = network.build(Task(1, side, 0.25, "batch", 0)).eval()
+    images = torch.randn(2, 1, side, side)
+    enlarged = functional.interpolate(images, size=max(side, input_size), mode="bilinear")
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), net(enlarged))
+        assert net.forward_features(images).shape[-2:] == (cells, cells)
+    assert all(name.startswith(("features.conv0", "features.norm0")) for name in list(net.state_dict())[:2])

@@ -241,7 +241,7 @@ def test_the_number_of_candidates(epochs: int, kept: int) -> None:
 
 def test_probabilities_leave_the_net_in_evaluation_mode() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(SIZE * SIZE, 2)).train()
-    found = probabilities(Linear(), net, _inputs(70, 0))  # more than one batch
+    found = probabilities(Linear(), net, _inputs(70, 0), "fp32")  # more than one batch
     assert found.shape == (70,)
     assert not net.training
     with torch.inference_mode():

@@ -84,7 +84,7 @@ def train(
     kept: list[Checkpoint] = []
     history: list[Epoch] = []
     if recipe.epochs == 0:
-        only = _validate(network, net, val_inputs, 0, math.nan)
+        only = _validate(network, net, recipe, val_inputs, 0, math.nan)
         report(only)
         return Training((Checkpoint(only, _copy_state(net)),), (only,))
     steps = max(1, len(train_inputs) // recipe.batch_size)
@@ -95,7 +95,7 @@ def train(
     order = torch.Generator().manual_seed(order_seed)
     for number in range(1, recipe.epochs + 1):
         loss = _one_epoch(network, net, recipe, train_inputs, optimizer, schedule, order, number, steps)
-        epoch = _validate(network, net, val_inputs, number, loss)
+        epoch = _validate(network, net, recipe, val_inputs, number, loss)
         history.append(epoch)
         kept.append(Checkpoint(epoch, _copy_state(net)))
         kept = sorted(kept, key=lambda c: prefer(c.epoch))[:n_keep]
@@ -103,11 +103,15 @@ def train(
     return Training(tuple(kept), tuple(history))
 
 
-def probabilities(network: Network, net: nn.Module, inputs: Inputs) -> npt.NDArray[np.float64]:
-    """(N,) probability of the positive class, in evaluation mode and single precision."""
+def probabilities(network: Network, net: nn.Module, inputs: Inputs, precision: str) -> npt.NDArray[np.float64]:
+    """(N,) probability of the positive class, in evaluation mode.
+
+    In the precision of the training, which tells epochs apart at a third of the time; what a record reports
+    comes from single precision (protocol/score_maps.py).
+    """
     net.eval()
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(inputs.labels.device.type, precision):
         for start in range(0, len(inputs), EVAL_BATCH):
             images = inputs.images(slice(start, start + EVAL_BATCH))
             parts.append(network.probability(net, images).double().cpu())
@@ -154,9 +158,9 @@ def _one_epoch(
     return mean
 
 
-def _validate(network: Network, net: nn.Module, val: Inputs, number: int, loss: float) -> Epoch:
+def _validate(network: Network, net: nn.Module, recipe: ResolvedRecipe, val: Inputs, number: int, loss: float) -> Epoch:
     labels = val.labels.cpu().numpy()
-    probability = probabilities(network, net, val)
+    probability = probabilities(network, net, val, recipe.precision)
     if not np.isfinite(probability).all():
         raise MethodError(f"the class probabilities on validation are not finite in epoch {number}.")
     accuracy = best_decision_threshold(labels, probability)[1]

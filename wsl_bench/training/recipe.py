@@ -10,7 +10,7 @@ from typing import Any, Literal
 from wsl_bench.params import Component, build, param
 
 # Training images shown in one training when the number of epochs is not given.
-IMAGES_SHOWN = 11_200
+IMAGES_SHOWN = 12_800
 EPOCH_BOUNDS = (5, 40)
 
 

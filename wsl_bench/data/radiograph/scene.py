@@ -53,13 +53,14 @@ class _Scene:
 
 
 def render(
-    data_seed: int, index: int, size: int = 64, lesion: bool = True, tube: bool | None = None
+    data_seed: int, index: int, size: int = 64, lesion: bool = True, tube: bool | None = None, dose: float = 1.0
 ) -> npt.NDArray[np.uint8]:
     """The image, (size, size) uint8.
 
     Args:
         lesion: False leaves the lesions out; outside their support no bit changes.
         tube: draw a catheter or not; None leaves it to chance (`has_tube`).
+        dose: photons, relative to the usual number; quantum noise goes with its inverse square root.
     """
     diseased = label(data_seed, index) == 1
     scene = _draw_patient(data_seed, index, size, diseased, tube)
@@ -70,7 +71,7 @@ def render(
     low, high = rng.uniform(-0.04, 0.12), rng.uniform(0.90, 1.15)
     gamma, noise = rng.uniform(0.75, 1.45), rng.uniform(0.006, 0.024)
     # Smaller pixels catch fewer photons; the detector's own blur keeps that from growing as 1 / area.
-    noise *= np.sqrt(size / 64)
+    noise *= np.sqrt(size / 64 / dose)
     return _ink.expose(density, rng.standard_normal((size, size)), noise, low, high, gamma)
 
 
