@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from differences import difference_rows
 from shape import shape_rows
 
 from wsl_bench.leaderboard.export import row_name, to_csv
@@ -57,6 +58,7 @@ def publish(
     (output / "study.toml").write_text(_portable((run / "study.toml").read_text(), content))
     (output / "environment.json").write_text(json.dumps(_environment(content, commit), indent=1, sort_keys=True) + "\n")
     (output / "shape.csv").write_text(to_csv(shape_rows(run), ("dataset", "method", "quantity")))
+    (output / "differences.csv").write_text(to_csv(difference_rows(board), ("dataset", "metric", "other")))
     if strata:
         assert labels is not None
         rows = [row for text in strata for row in _stratum_rows(board.measured, labels, text)]

@@ -1,4 +1,5 @@
-"""What the paper says of the look of masks, in figures: contiguity, and sigma inside and outside lesions.
+"""What the paper says of masks beyond its table, in figures: contiguity, sigma inside and outside lesions,
+and IoU on dark and on bright images.
 
 Made from a run's records and prepared images alone, at the frozen thresholds. Values are per image and
 seed; their intervals are the leaderboard's (seeds random, crossed with patients).
@@ -17,6 +18,7 @@ from scipy import ndimage
 
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
+from wsl_bench.leaderboard.measure import Row
 from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.protocol.score_maps import to_truth_resolution
 from wsl_bench.stats.crossed import crossed_interval
@@ -44,7 +46,7 @@ def shape_rows(run: Path) -> list[dict[str, Any]]:
             interval = crossed_interval(values, groups)
             # Nothing here is below 0 but a difference, and no share is above 1.
             lowest = -np.inf if "minus" in quantity else 0.0
-            highest = 1.0 if "share" in quantity else np.inf
+            highest = 1.0 if "share" in quantity or quantity.startswith("iou") else np.inf
             low, high = max(lowest, interval.low), min(highest, interval.high)
             bounds = {"mean": interval.mean, "low": low, "high": high}
             sizes = {"n_images": values.shape[1], "n_seeds": len(records)}
@@ -55,6 +57,7 @@ def shape_rows(run: Path) -> list[dict[str, Any]]:
 def _quantities(records: list[Record], split: Split) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:
     """(S, n) values of each quantity and the groups of its images."""
     out = {"components": _components(records), "largest_component_share": _largest_shares(records, split)}
+    out |= _iou_by_brightness(records, split[0])
     if "sigma" in records[0].maps():
         out |= _sigmas(records, split)
     return {name: pair for name, pair in out.items() if pair[0].shape[1]}
@@ -85,6 +88,20 @@ def largest_component_share(lit: npt.NDArray[np.bool_]) -> float:
     """Area of the largest 8-connected component over the whole lit area; NaN where nothing is lit."""
     labels, n = ndimage.label(lit, structure=EIGHT)
     return float(np.bincount(labels.ravel())[1:].max() / lit.sum()) if n else float("nan")
+
+
+def _iou_by_brightness(records: list[Record], weak: WeakView) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:
+    """IoU on the darkest, middle and brightest third of the located images, by mean grey (padding left out)."""
+    row = Row(tuple(records), "val")
+    iou, groups = row.located("iou")
+    grey = {
+        name: float(image[frame.inside()].mean())
+        for name, image, frame in zip(weak.image_ids, weak.images, weak.frames, strict=True)
+    }
+    brightness = np.array([grey[str(name)] for name in row.first.image_ids[row.first.located]])
+    order = np.argsort(brightness, kind="stable")
+    thirds = zip(("darkest", "middle", "brightest"), np.array_split(order, 3), strict=True)
+    return {f"iou_{name}_third": (iou[:, chosen], groups[chosen]) for name, chosen in thirds}
 
 
 def _sigmas(records: list[Record], split: Split) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:

@@ -35,7 +35,7 @@ def test_the_search_for_recipes_writes_its_table_and_goes_on_where_it_stopped(tm
     assert done.returncode == 0, done.stderr
     with (tmp_path / "found" / "search.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
+    assert len(rows) == 6
     assert {row["setting"] for row in rows} > {"", "symmetric_start=none"}
     assert all(0 <= float(row["val_auc"]) <= 1 for row in rows)
     table = (tmp_path / "found" / "search.md").read_text()

@@ -16,6 +16,7 @@ from conftest import ROOT, run_python, tiny_folder
 from study_helper import RECIPE
 
 from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.spec import RunSpec, with_fields
 from wsl_bench.store.records import read_records
 from wsl_bench.study import open_study, remaining, run_study
@@ -28,7 +29,7 @@ def scripts() -> Any:
     """The modules of leaderboards/, which are scripts and no package."""
     sys.path.insert(0, str(ROOT / "leaderboards"))
     try:
-        yield {name: importlib.import_module(name) for name in ("shape", "order", "publish")}
+        yield {name: importlib.import_module(name) for name in ("shape", "order", "differences", "publish")}
     finally:
         sys.path.remove(str(ROOT / "leaderboards"))
 
@@ -91,6 +92,50 @@ def test_shapes_are_those_of_the_records(scripts: Any, run: Path) -> None:
     assert difference["low"] <= difference["mean"] <= difference["high"]
 
 
+def test_iou_by_brightness_is_that_of_the_records(scripts: Any, run: Path) -> None:
+    found = {(r["method"], r["quantity"]): r for r in scripts["shape"].shape_rows(run)}
+    weak = load_weak(next((run / "prepared").iterdir()), "test")
+    records = [r for r in read_records(run)[0] if r.content["method"] == "gradcam"]
+    test = records[0].test
+    frames = {n: image[f.inside()].mean() for n, image, f in zip(weak.image_ids, weak.images, weak.frames, strict=True)}
+    rows_of = sorted(np.flatnonzero(test.located), key=lambda i: frames[str(test.image_ids[i])])
+    ious = []
+    for record in records:
+        k = round(record.content["operating_point"]["threshold"] * 1000)
+        tp, fp = record.test.true_positives[:, k].astype(float), record.test.false_positives[:, k]
+        ious.append(tp / np.maximum(test.truth_area + fp, 1))
+    brightest = rows_of[-(len(rows_of) // 3) :]
+    expected = np.mean([[iou[i] for i in brightest] for iou in ious])
+    assert found["gradcam", "iou_brightest_third"]["mean"] == pytest.approx(expected)
+    thirds = [found["gradcam", f"iou_{name}_third"]["n_images"] for name in ("darkest", "middle", "brightest")]
+    assert sum(thirds) == test.located.sum()
+
+
+def test_differences_pair_the_images_of_two_methods(scripts: Any, run: Path) -> None:
+    differences = scripts["differences"]
+    lines = {line["metric"]: line for line in differences.difference_rows(build_leaderboard(run))}
+    assert lines.keys() >= {"iou", "iop", "share_iop_from_0.5", "share_fpr_to_0.1", "accuracy"}
+    assert {line["other"] for line in lines.values()} == {"gradcam"}
+    iop = {}
+    for name in ("infomask", "gradcam"):
+        values = []
+        for record in (r for r in read_records(run)[0] if r.content["method"] == name):
+            test, k = record.test, round(record.content["operating_point"]["threshold"] * 1000)
+            tp, fp = test.true_positives[test.located, k].astype(float), test.false_positives[test.located, k]
+            values.append(np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 0))
+        iop[name] = np.stack(values)
+    for metric, of in {"iop": lambda v: v, "share_iop_from_0.5": lambda v: v >= 0.5}.items():
+        line = lines[metric]
+        assert line["mean"] == pytest.approx(of(iop["infomask"]).mean())
+        assert line["difference"] == pytest.approx(of(iop["infomask"]).mean() - of(iop["gradcam"]).mean())
+        assert line["low"] <= line["difference"] <= line["high"]
+        assert 0 <= line["p_holm"] <= 1
+    assert lines["accuracy"]["n_images"] > lines["iou"]["n_images"]
+    if "components" in lines:  # images on which no training of either is blank
+        assert 0 < lines["components"]["n_images"] <= lines["iou"]["n_images"]
+        assert min(lines["components"]["mean"], lines["components"]["other_mean"]) >= 1
+
+
 def test_what_is_published(scripts: Any, run: Path, tmp_path: Path) -> None:
     labels = run.parent / "images" / "labels.csv"
     scripts["publish"].publish(run, tmp_path, labels, STRATA)
@@ -101,6 +146,7 @@ def test_what_is_published(scripts: Any, run: Path, tmp_path: Path) -> None:
     assert str(run.parent) not in study
     assert '"images"' in study
     assert {"versions", "platform", "fixed", "commit"} <= json.loads((tmp_path / "environment.json").read_text()).keys()
+    assert {r["other"] for r in rows(tmp_path / "differences.csv")} == {"gradcam"}
     strata = {(r["stratum"], r["method"]): r for r in rows(tmp_path / "strata.csv")}
     even, odd, few = (strata[name, "infomask"] for name in ("even", "odd", "few"))
     whole = next(r for r in rows(tmp_path / "leaderboard.csv") if r["method"] == "infomask")
