@@ -29,12 +29,13 @@ class CheXCAM(PostHocMethod):
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
         "epochs": "not given; half of the common number, as an image costs ten times as much",
-        "start": "not given; a blank output layer (docs/training.md)",
+        "start": "not given; a blank output layer and a small first convolution (docs/training.md)",
         "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
+    stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
     input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
     weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
 
@@ -42,6 +43,7 @@ class CheXCAM(PostHocMethod):
         """The start of the network."""
         return {
             "symmetric_start": self.symmetric_start,
+            "stem_scale": self.stem_scale,
             "input_size": self.input_size,
             "weights": None if self.weights is None else str(self.weights),
         }

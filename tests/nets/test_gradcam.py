@@ -82,7 +82,7 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     cls = registry.discover("method").get("chexcam").cls
     assert params.build(cls, "chexcam", {}).network_params() == {
-        "symmetric_start": "none", "input_size": 96, "weights": None,
+        "symmetric_start": "none", "stem_scale": 0.2, "input_size": 96, "weights": None,
     }  # fmt: skip
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
     assert given.network_params()["weights"] == str(tmp_path / "w.pth")
@@ -102,3 +102,17 @@ def test_densenet_enlarges_small_images_and_only_those(side: int, input_size: in
         torch.testing.assert_close(net(images), net(enlarged))
         assert net.forward_features(images).shape[-2:] == (cells, cells)
     assert all(name.startswith(("features.conv0", "features.norm0")) for name in list(net.state_dict())[:2])
+
+
+def test_a_smaller_stem_changes_nothing_at_the_start_but_its_weights() -> None:
+    cls = registry.discover("network").get("densenet121").cls
+    nets = []
+    for scale in (1.0, 0.2):
+        torch.manual_seed(0)
+        network = cast(Network, params.build(cls, "densenet121", {"stem_scale": scale}))
+        nets.append(cast(Any, network.build(Task(1, 64, 0.25, "batch", 0)).train()))
+    images = torch.randn(4, 1, 64, 64)
+    whole, small = (net.features.conv0.weight for net in nets)
+    torch.testing.assert_close(small, 0.2 * whole)
+    with torch.inference_mode():
+        torch.testing.assert_close(*(net.forward_features(images) for net in nets), atol=1e-2, rtol=1e-2)
