@@ -15,6 +15,7 @@ import numpy.typing as npt
 from wsl_bench.leaderboard.build import RANKED, Leaderboard
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.rows import RANK_SEEDS
 from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.stats.ranking import holm, paired_difference
 
@@ -34,39 +35,50 @@ Pair = tuple[Float, Float, npt.NDArray[np.str_]]
 
 
 def difference_rows(board: Leaderboard) -> list[dict[str, Any]]:
-    """One line a metric and other method: the reference minus the other, 95 % interval, Holm's p."""
+    """One line a metric and other ranked method: the reference minus the other, 95 % interval, Holm's p.
+
+    Empty where the reference is not ranked, as in a run that is not complete; p is empty below the number of
+    seeds that ranks need.
+    """
     lines = []
     for dataset in dict.fromkeys(values["dataset"] for values, _ in board.measured):
         table = {
-            row_name(values): row
+            row_name(values): (values["status"], row)
             for values, row in board.measured
             if values["dataset"] == dataset and values["threshold_rule"] == "val" and values["status"] in RANKED
         }
         if REFERENCE in table:
-            reference = table.pop(REFERENCE)
+            reference = table.pop(REFERENCE)[1]
             for metric in METRICS:
                 lines += _lines(dataset, metric, reference, table)
     return lines
 
 
-def _lines(dataset: str, metric: str, reference: Row, others: dict[str, Row]) -> list[dict[str, Any]]:
-    pairs = {name: _pair(metric, reference, row) for name, row in others.items()}
+def _lines(dataset: str, metric: str, reference: Row, others: dict[str, tuple[str, Row]]) -> list[dict[str, Any]]:
+    pairs = {name: _pair(metric, reference, row) for name, (_, row) in others.items() if _defined(metric, row)}
     pairs = {name: pair for name, pair in pairs.items() if pair[0].shape[1]}
     results = {name: paired_difference(*pair) for name, pair in pairs.items()}
     adjusted = holm([result.p for result in results.values()])
     lines = []
     for (name, result), p in zip(results.items(), adjusted, strict=True):
         own, other, _ = pairs[name]
+        n_seeds = min(len(own), len(other))
         lines.append(
             {"dataset": dataset, "metric": metric, "method": REFERENCE, "other": name,
-             "mean": float(own.mean()), "other_mean": float(other.mean()), "difference": result.difference,
-             "low": result.low, "high": result.high, "p_holm": float(p), "n_images": own.shape[1]}
+             "other_status": others[name][0], "mean": float(own.mean()), "other_mean": float(other.mean()),
+             "difference": result.difference, "low": result.low, "high": result.high,
+             "p_holm": float(p) if n_seeds >= RANK_SEEDS else None, "n_images": own.shape[1], "n_seeds": n_seeds}
         )  # fmt: skip
     return lines
 
 
+def _defined(metric: str, row: Row) -> bool:
+    return metric != "accuracy" or row.classifies
+
+
 def _pair(metric: str, a: Row, b: Row) -> Pair:
     """(S, n) values of both on the same images, and the images' groups."""
+    assert np.array_equal(a.first.image_ids, b.first.image_ids)  # one dataset of one run
     if metric == "accuracy":
         return a.correct(), b.correct(), a.first.groups
     if metric == COMPONENTS:

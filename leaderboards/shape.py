@@ -57,7 +57,7 @@ def shape_rows(run: Path) -> list[dict[str, Any]]:
 def _quantities(records: list[Record], split: Split) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:
     """(S, n) values of each quantity and the groups of its images."""
     out = {"components": _components(records), "largest_component_share": _largest_shares(records, split)}
-    out |= _iou_by_brightness(records, split[0])
+    out |= _iou_by_brightness(records, split)
     if "sigma" in records[0].maps():
         out |= _sigmas(records, split)
     return {name: pair for name, pair in out.items() if pair[0].shape[1]}
@@ -90,18 +90,26 @@ def largest_component_share(lit: npt.NDArray[np.bool_]) -> float:
     return float(np.bincount(labels.ravel())[1:].max() / lit.sum()) if n else float("nan")
 
 
-def _iou_by_brightness(records: list[Record], weak: WeakView) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:
-    """IoU on the darkest, middle and brightest third of the located images, by mean grey (padding left out)."""
+def _iou_by_brightness(records: list[Record], split: Split) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:
+    """IoU on the darkest, middle and brightest third of the located images.
+
+    By the mean grey outside the ground truth: a large lesion would make its own image brighter.
+    """
+    weak = split[0]
     row = Row(tuple(records), "val")
     iou, groups = row.located("iou")
-    grey = {
-        name: float(image[frame.inside()].mean())
-        for name, image, frame in zip(weak.image_ids, weak.images, weak.frames, strict=True)
-    }
-    brightness = np.array([grey[str(name)] for name in row.first.image_ids[row.first.located]])
+    numbers = {name: i for i, name in enumerate(weak.image_ids)}
+    brightness = np.array([_grey_outside(split, numbers[str(name)]) for name in row.first.image_ids[row.first.located]])
     order = np.argsort(brightness, kind="stable")
     thirds = zip(("darkest", "middle", "brightest"), np.array_split(order, 3), strict=True)
     return {f"iou_{name}_third": (iou[:, chosen], groups[chosen]) for name, chosen in thirds}
+
+
+def _grey_outside(split: Split, i: int) -> float:
+    weak, truth = split
+    frame = weak.frames[i]
+    outside = ~truth.truths[i].pixels(frame.height, frame.width)
+    return float(frame.to_stored(weak.images[i].astype(np.float32))[outside].mean())
 
 
 def _sigmas(records: list[Record], split: Split) -> dict[str, tuple[Float, npt.NDArray[np.str_]]]:

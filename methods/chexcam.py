@@ -28,7 +28,7 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; half of the common number, as an image costs ten times as much",
+        "epochs": "not given; three quarters of the common number, as an image costs ten times as much at 64 px",
         "start": "not given; a blank output layer and a small first convolution (docs/training.md)",
         "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",

@@ -70,10 +70,10 @@ class Network(Component):
         return functional.cross_entropy(net(batch.images), batch.labels)
 
     def probability(self, net: nn.Module, images: Tensor) -> Tensor:
-        """(N,) probability of the positive class. Default: softmax of net(images)."""
+        """(N,) probability of the positive class. Default: softmax of net(images), in single precision."""
         import torch
 
-        return torch.softmax(net(images), dim=1)[:, 1]
+        return torch.softmax(net(images).float(), dim=1)[:, 1]
 
 
 class Method(Component):

@@ -81,8 +81,8 @@ class ClassifierBlock(nn.Module):
         self.output = nn.Linear(c64, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch."""
-        logits: Tensor = self.output(self.pool(self.features(x)))
+        """Logits of a batch, in single precision: a softmax in bf16 would be 1 above 0.998."""
+        logits: Tensor = self.output(self.pool(self.features(x))).float()
         return logits
 
 

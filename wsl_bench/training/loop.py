@@ -106,8 +106,8 @@ def train(
 def probabilities(network: Network, net: nn.Module, inputs: Inputs, precision: str) -> npt.NDArray[np.float64]:
     """(N,) probability of the positive class, in evaluation mode.
 
-    In the precision of the training, which tells epochs apart at a third of the time; what a record reports
-    comes from single precision (protocol/score_maps.py).
+    In the precision of the training, for speed: this tells epochs apart. The chosen one's figures and maps are
+    computed in single precision (protocol/score_maps.py).
     """
     net.eval()
     parts = []

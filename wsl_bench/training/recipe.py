@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,7 +78,8 @@ def resolve(
     epochs = recipe.epochs
     if epochs is None:
         low, high = EPOCH_BOUNDS
-        epochs = max(1, round(min(high, max(low, IMAGES_SHOWN / n_train)) * recipe.epochs_factor))
+        common = round(min(high, max(low, IMAGES_SHOWN / n_train)))
+        epochs = max(1, math.ceil(common * recipe.epochs_factor))
     if recipe.precision == "auto":
         values["precision"] = precision
     return ResolvedRecipe(epochs=epochs, **values)
