@@ -1,4 +1,5 @@
-"""Publish a finished run: its tables and figures, the environment that made it, and what its masks look like.
+"""Publish a finished run: its tables and figures, the environment that made it, what its masks look like, and
+InfoMask against each other method.
 
     python leaderboards/publish.py runs/phantom --output leaderboards/phantom
     python leaderboards/publish.py runs/mtd1344 --output leaderboards/mtd1344 \\
@@ -87,7 +88,9 @@ def _stratum_rows(measured: Any, labels: Path, text: str) -> Iterator[dict[str, 
                 out |= dict.fromkeys((metric, f"{metric}_low", f"{metric}_high"))
                 continue
             interval = crossed_interval(per_image[:, keep], groups[keep])
-            out |= {metric: interval.mean, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+            # No metric here is below 0 or above 1.
+            low, high = max(0.0, interval.low), min(1.0, interval.high)
+            out |= {metric: interval.mean, f"{metric}_low": low, f"{metric}_high": high}
         yield out
 
 

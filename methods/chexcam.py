@@ -37,7 +37,9 @@ class CheXCAM(PostHocMethod):
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
     stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
     input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
-    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
+    weights: Path | None = param(
+        None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
+    )
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""

@@ -33,7 +33,9 @@ class DenseNet121(Network):
     input_size: int = param(
         96, "smaller images are enlarged to this side; a cell of the last maps covers 32 pixels", low=32
     )
-    weights: Path | None = param(None, "a local .safetensors or .pth file to start from (weights_only)", is_file=True)
+    weights: Path | None = param(
+        None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
+    )
 
     def build(self, task: Task) -> nn.Module:
         """densenet121 with `task.channels` inputs and two classes."""
