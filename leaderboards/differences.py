@@ -16,7 +16,6 @@ from wsl_bench.leaderboard.build import RANKED, Leaderboard
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import RANK_SEEDS
-from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.stats.ranking import holm, paired_difference
 
 Float = npt.NDArray[np.float64]
@@ -82,19 +81,13 @@ def _pair(metric: str, a: Row, b: Row) -> Pair:
     if metric == "accuracy":
         return a.correct(), b.correct(), a.first.groups
     if metric == COMPONENTS:
-        left, right = _components(a), _components(b)
+        left, right = a.components, b.components
         # A blank mask has no shape: only images on which every training of both lit something.
         chosen = a.first.located & (left > 0).all(0) & (right > 0).all(0)
-        return left[:, chosen], right[:, chosen], a.first.groups[chosen]
+        return left[:, chosen].astype(np.float64), right[:, chosen].astype(np.float64), a.first.groups[chosen]
     if metric in SHARES:
         name, beyond = SHARES[metric]
-        left, right, groups = _pair(name, a, b)
-        return beyond(left).astype(np.float64), beyond(right).astype(np.float64), groups
-    left, groups = a.located(metric)
-    return left, b.located(metric)[0], groups
-
-
-def _components(row: Row) -> Float:
-    """(S, N) 8-connected components of the thresholded maps."""
-    columns = [threshold_index(t) for t in row.thresholds]
-    return np.stack([t.components[:, k] for t, k in zip(row.tallies, columns, strict=True)]).astype(np.float64)
+        own, other, groups = _pair(name, a, b)
+        return beyond(own).astype(np.float64), beyond(other).astype(np.float64), groups
+    own, groups = a.located(metric)
+    return own, b.located(metric)[0], groups

@@ -19,7 +19,6 @@ from scipy import ndimage
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.leaderboard.measure import Row
-from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.protocol.score_maps import to_truth_resolution
 from wsl_bench.stats.crossed import crossed_interval
 from wsl_bench.store.records import Record, read_records
@@ -65,9 +64,7 @@ def _quantities(records: list[Record], split: Split) -> dict[str, tuple[Float, n
 
 def _components(records: list[Record]) -> tuple[Float, npt.NDArray[np.str_]]:
     """8-connected components of the thresholded map, on located images whose map is blank for no seed."""
-    counts = np.stack(
-        [r.test.components[:, threshold_index(r.content["operating_point"]["threshold"])] for r in records]
-    )
+    counts = Row(tuple(records), "val").components
     chosen = records[0].test.located & (counts > 0).all(0)
     return counts[:, chosen].astype(np.float64), records[0].test.groups[chosen]
 

@@ -79,6 +79,12 @@ class Row:
         fp = [t.false_positives[:, k] for t, k in zip(self.tallies, columns, strict=True)]
         return np.stack(tp), np.stack(fp)
 
+    @cached_property
+    def components(self) -> npt.NDArray[np.int64]:
+        """(S, N) 8-connected components of the maps at the frozen thresholds; 0 for a blank one."""
+        columns = [threshold_index(t) for t in self.thresholds]
+        return np.stack([t.components[:, k] for t, k in zip(self.tallies, columns, strict=True)]).astype(np.int64)
+
     def located(self, metric: str) -> tuple[Float, npt.NDArray[np.str_]]:
         """(S, n) values of a mean metric on located positives, and their groups (n,).
 
