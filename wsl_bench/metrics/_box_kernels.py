@@ -1,11 +1,13 @@
 """Compiled sweep over the components of a map at every threshold. Imported on first use, for numba is slow.
 
-Pixels join in descending bin order, so the components of P(t) only grow and merge: union-find. Pixels are
-numbered in raster order on a grid with a margin of one pixel on every side, whose pixels never join; so no
-neighbour needs a border check. `parent` is -1 for a pixel that has not joined.
+Pixels join in descending bin order, so the components of P(t) only grow and merge: union-find over *nodes*, one
+for each component ever born. Most pixels join the one component beside them, so that is made cheap: every pixel
+keeps a byte that says which of its eight neighbours have joined, and a table says which of these are enough to
+reach every component around. Pixels are numbered in raster order on a grid with a margin of one pixel on every
+side, whose pixels never join; so no neighbour needs a border check.
 
-A component is kept in a row of `nodes`, at its root. Its box stays the same over an interval of bins, its
-*life*; it is scored once, when that life ends, and the scores go to the whole interval at a time.
+The box of a component stays the same over an interval of bins, its *life*; it is scored once, when that life
+ends, and the scores go to the whole interval at a time.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsl_bench.jit import compiled
+from wsl_bench.metrics._neighbours import GROUPS, REPRESENTATIVE
 from wsl_bench.metrics.box import N_LEVELS, N_SPANS, OVERLAP_LEVELS
 from wsl_bench.metrics.grid import N_THRESHOLDS
 
 Ints = NDArray[np.int32]
+Bytes = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# Columns of `nodes`. A box is half-open in pixels; BIRTH is the highest bin of the box's life.
+# Columns of `nodes`. A box is half-open in pixels of the grid with its margin; BIRTH is the highest bin of the
+# box's life. FIRST is the first pixel in raster order.
 SIZE, FIRST, LEFT, TOP, RIGHT, BOTTOM, BIRTH = 0, 1, 2, 3, 4, 5, 6
 # The longest span of 2**j bins that fits into an interval; two of it, perhaps overlapping, cover the
 # interval.
@@ -50,72 +55,61 @@ def raster_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Int
 
 
 @compiled
-def _find(parent: Ints, pixel: int) -> int:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
-    return pixel
+def _find(parent: Ints, node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
 
 
 @compiled
-def _neighbours(parent: Ints, pixel: int, stride: int, found: Ints) -> int:
-    """Fill `found` (4,) with enough joined neighbours to reach every component around; return how many.
+def _announce(around: Bytes, offsets: Ints, pixel: int) -> None:
+    """Tell the eight neighbours that the pixel has joined.
 
-    Neighbours that touch each other are in one component already: each edge neighbour touches the two corners
-    beside it, and the two edge neighbours around a corner touch each other diagonally.
+    Written out, and with indices that cannot be negative, because it is the larger part of the sweep.
     """
-    north, south = parent[pixel - stride] >= 0, parent[pixel + stride] >= 0
-    west, east = parent[pixel - 1] >= 0, parent[pixel + 1] >= 0
-    n = 0
-    if north:
-        found[n] = pixel - stride
-        n += 1
-    if south and not (north and (west or east)):
-        found[n] = pixel + stride
-        n += 1
-    if not (north or south):
-        if west:
-            found[n] = pixel - 1
-            n += 1
-        if east:
-            found[n] = pixel + 1
-            n += 1
-    if not (north or west) and parent[pixel - stride - 1] >= 0:
-        found[n] = pixel - stride - 1
-        n += 1
-    if not (north or east) and parent[pixel - stride + 1] >= 0:
-        found[n] = pixel - stride + 1
-        n += 1
-    if not (south or west) and parent[pixel + stride - 1] >= 0:
-        found[n] = pixel + stride - 1
-        n += 1
-    if not (south or east) and parent[pixel + stride + 1] >= 0:
-        found[n] = pixel + stride + 1
-        n += 1
-    return n
+    here, one = np.uint64(pixel), np.uint64(1)
+    above, below = np.uint64(pixel + offsets[1]), np.uint64(pixel + offsets[6])
+    around[above - one] |= np.uint8(128)
+    around[above] |= np.uint8(64)
+    around[above + one] |= np.uint8(32)
+    around[here - one] |= np.uint8(16)
+    around[here + one] |= np.uint8(8)
+    around[below - one] |= np.uint8(4)
+    around[below] |= np.uint8(2)
+    around[below + one] |= np.uint8(1)
 
 
 @compiled
 def count_components(
-    starts: NDArray[np.int64], order: Ints, parent: Ints, stride: int, out: NDArray[np.uint32]
+    starts: NDArray[np.int64],
+    order: Ints,
+    offsets: Ints,
+    around: Bytes,
+    labels: Ints,
+    parent: Ints,
+    out: NDArray[np.uint32],
 ) -> None:
     """Fill `out` (1001,) with the number of components at every threshold."""
-    found = np.empty(4, dtype=np.int32)
-    alive = 0
+    alive, born = 0, 0
     for k in range(N_THRESHOLDS - 1, -1, -1):
         for i in range(starts[k + 1], starts[k]):
             pixel = order[i]
-            root = pixel
-            n = _neighbours(parent, pixel, stride, found)
-            parent[pixel] = pixel
-            alive += 1
-            for j in range(n):
-                other = _find(parent, found[j])
+            joined = around[np.uint64(pixel)]
+            _announce(around, offsets, pixel)
+            if joined == 0:
+                parent[born] = born
+                labels[pixel] = born
+                born += 1
+                alive += 1
+                continue
+            root = _find(parent, labels[np.uint64(pixel + offsets[REPRESENTATIVE[joined, 0]])])
+            for j in range(1, GROUPS[joined]):
+                other = _find(parent, labels[np.uint64(pixel + offsets[REPRESENTATIVE[joined, j]])])
                 if other != root:
-                    # The pixel hangs under its neighbour, not the other way round: trees stay flat.
-                    parent[root] = other
-                    root = other
+                    parent[other] = root
                     alive -= 1
+            labels[np.uint64(pixel)] = root
         out[k] = alive
 
 
@@ -202,28 +196,46 @@ def _merge(nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, sp
 
 
 @compiled
-def _start(nodes: Ints, parent: Ints, pixel: int, stride: int, k: int) -> None:
+def _start(nodes: Ints, parent: Ints, node: int, pixel: int, x: int, y: int, k: int) -> None:
     """Make the pixel a component of its own."""
-    x, y = pixel % stride - 1, pixel // stride - 1
-    nodes[pixel, SIZE], nodes[pixel, FIRST], nodes[pixel, BIRTH] = 1, pixel, k
-    nodes[pixel, LEFT], nodes[pixel, TOP], nodes[pixel, RIGHT], nodes[pixel, BOTTOM] = x, y, x + 1, y + 1
-    parent[pixel] = pixel
+    nodes[node, SIZE], nodes[node, FIRST], nodes[node, BIRTH] = 1, pixel, k
+    nodes[node, LEFT], nodes[node, TOP], nodes[node, RIGHT], nodes[node, BOTTOM] = x, y, x + 1, y + 1
+    parent[node] = node
+
+
+@compiled
+def _within(nodes: Ints, root: int, x: int, y: int) -> bool:
+    """Whether a pixel lies in the box of a component."""
+    return bool(x >= nodes[root, LEFT] and x < nodes[root, RIGHT] and y >= nodes[root, TOP] and y < nodes[root, BOTTOM])
+
+
+@compiled
+def _grow(nodes: Ints, root: int, x: int, y: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> None:
+    """Make the box of a component reach to a pixel that joins it at bin k; a life that ends is scored."""
+    if nodes[root, BIRTH] > k:
+        _end_life(nodes, root, k, boxes, spans, passed)
+        nodes[root, BIRTH] = k
+    nodes[root, LEFT], nodes[root, TOP] = min(nodes[root, LEFT], x), min(nodes[root, TOP], y)
+    nodes[root, RIGHT], nodes[root, BOTTOM] = max(nodes[root, RIGHT], x + 1), max(nodes[root, BOTTOM], y + 1)
 
 
 @compiled
 def sweep(
     starts: NDArray[np.int64],
     order: Ints,
+    stride: int,
+    offsets: Ints,
+    around: Bytes,
+    labels: Ints,
     parent: Ints,
     nodes: Ints,
-    stride: int,
     boxes: Doubles,
     spans: Floats,
     passed: Ints,
     components: NDArray[np.uint32],
     largest: Floats,
 ) -> None:
-    """Walk down the bins once, with ground-truth boxes (K, 4) left, top, right, bottom.
+    """Walk down the bins once, with ground-truth boxes (K, 4) left, top, right, bottom on the grid with a margin.
 
     Fills, zero at the start: `components` (1001,); `largest` (K, 1001); `spans` (2, K, 10, 1001), of IoU and
     of IoBB, for `settle_spans`; `passed` (2, 20, 1001) for `settle_hits`, whose row n stands for components
@@ -232,20 +244,34 @@ def sweep(
     The largest component is the maximum of (size, earlier first pixel) over all components ever seen: one
     only gets larger, and one that is absorbed is smaller than its absorber. So it needs no search.
     """
-    found = np.empty(4, dtype=np.int32)
-    alive, top_size, top_first, top = 0, 0, 0, 0
+    alive, born, top_size, top_first, top = 0, 0, 0, 0, 0
+    per_row = 1.0 / stride
     for k in range(N_THRESHOLDS - 1, -1, -1):
         for i in range(starts[k + 1], starts[k]):
             pixel = order[i]
-            n = _neighbours(parent, pixel, stride, found)
-            _start(nodes, parent, pixel, stride, k)
-            alive += 1
-            root = pixel
-            for j in range(n):
-                other = _find(parent, found[j])
-                if other != root:
-                    root = _merge(nodes, parent, root, other, k, boxes, spans, passed)
-                    alive -= 1
+            # A product instead of a slow integer division; half a pixel keeps it clear of rounding.
+            y = int((pixel + 0.5) * per_row)
+            x = pixel - y * stride
+            joined = around[np.uint64(pixel)]
+            _announce(around, offsets, pixel)
+            if joined == 0:
+                root = born
+                _start(nodes, parent, root, pixel, x, y, k)
+                born += 1
+                alive += 1
+            else:
+                root = _find(parent, labels[np.uint64(pixel + offsets[REPRESENTATIVE[joined, 0]])])
+                nodes[root, SIZE] += 1
+                nodes[root, FIRST] = min(nodes[root, FIRST], pixel)
+                # The rare case is a call with many arguments; the usual one must not pay for it.
+                if not _within(nodes, root, x, y):
+                    _grow(nodes, root, x, y, k, boxes, spans, passed)
+                for j in range(1, GROUPS[joined]):
+                    other = _find(parent, labels[np.uint64(pixel + offsets[REPRESENTATIVE[joined, j]])])
+                    if other != root:
+                        root = _merge(nodes, parent, root, other, k, boxes, spans, passed)
+                        alive -= 1
+            labels[np.uint64(pixel)] = root
             size, first = nodes[root, SIZE], nodes[root, FIRST]
             if size > top_size or (size == top_size and first < top_first):
                 top_size, top_first, top = size, first, root

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsl_bench.metrics._neighbours import neighbour_offsets
 from wsl_bench.metrics.grid import N_THRESHOLDS, threshold_bins
 from wsl_bench.metrics.truth import checked_boxes
 
@@ -23,6 +24,8 @@ OVERLAP_LEVELS.flags.writeable = False
 N_SPANS = 10
 # Seven numbers a component and one of padding: half a cache line.
 _NODE_WIDTH = 8
+# The sweep works on a grid with a margin of one pixel around the map.
+_MARGIN = 1
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,23 @@ def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCu
         raise ValueError(f"scores: expected a map (H, W) with at least one pixel, found the shape {scores.shape}")
     height, width = scores.shape
     edges = _clipped_edges(checked_boxes(boxes), height, width)
+    bins, stride, padded = threshold_bins(scores), width + 2, (height + 2) * (width + 2)
     order, starts = np.empty(scores.size, dtype=np.int32), np.zeros(N_THRESHOLDS + 1, dtype=np.int64)
-    kernels.raster_by_bin(threshold_bins(scores), starts, order)
-    n_boxes, stride, padded = len(edges), width + 2, (height + 2) * (width + 2)
-    parent = np.full(padded, -1, dtype=np.int32)
+    kernels.raster_by_bin(bins, starts, order)
+    grid = neighbour_offsets(stride), np.zeros(padded, dtype=np.uint8), np.empty(padded, dtype=np.int32)
+    # A component is born where no neighbour has joined: at one pixel of any four that touch, at most.
+    most = ((height + 1) // 2) * ((width + 1) // 2)
+    parent, n_boxes = np.empty(most, dtype=np.int32), len(edges)
     components = np.zeros(N_THRESHOLDS, dtype=np.uint32)
     largest = np.zeros((n_boxes, N_THRESHOLDS), dtype=np.float32)
     spans = np.zeros((2, n_boxes, N_SPANS, N_THRESHOLDS), dtype=np.float32)
     hits = np.zeros((2, N_LEVELS, N_THRESHOLDS), dtype=np.uint32)
     if n_boxes == 0:
-        kernels.count_components(starts, order, parent, stride, components)
+        kernels.count_components(starts, order, *grid, parent, components)
     else:
-        nodes = np.empty((padded, _NODE_WIDTH), dtype=np.int32)
+        nodes = np.empty((most, _NODE_WIDTH), dtype=np.int32)
         passed = np.zeros((2, N_LEVELS + 1, N_THRESHOLDS), dtype=np.int32)
-        kernels.sweep(starts, order, parent, nodes, stride, edges, spans, passed, components, largest)
+        kernels.sweep(starts, order, stride, *grid, parent, nodes, edges + _MARGIN, spans, passed, components, largest)
         kernels.settle_spans(spans)
         kernels.settle_hits(passed, hits)
     # Copies, so that the scratch rows of `spans` do not live as long as the result.
