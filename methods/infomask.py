@@ -80,14 +80,24 @@ class InfoMask(TrainedMethod):
         """Mean softmax over noise samples; expected mask over its largest value."""
         mu, log_variance = _code(net, images)
         sigma = torch.exp(0.5 * log_variance)
+        probability = self._mean_softmax(net, images, mu, sigma, self.test_samples)
+        return probability, self._expected_mask(mu, sigma).squeeze(1)
+
+    def probability(self, net: nn.Module, images: Tensor) -> Tensor:
+        """The same from two samples at most: enough to tell the epochs of a training apart."""
+        mu, log_variance = _code(net, images)
+        return self._mean_softmax(net, images, mu, torch.exp(0.5 * log_variance), min(2, self.test_samples))
+
+    def _mean_softmax(self, net: nn.Module, images: Tensor, mu: Tensor, sigma: Tensor, n_samples: int) -> Tensor:
+        """(N,) probability of the positive class, averaged over noise seeded by (training seed, image)."""
         generators = image_generators(images, int(cast(Any, net).noise_seed))
-        shape = (self.test_samples, *mu.shape[1:])
+        shape = (n_samples, *mu.shape[1:])
         # (samples, N, 1, H, W): each image draws from its own generator.
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators], dim=1).to(mu.device)
         samples = [
             torch.softmax(cast(Any, net).classifier(mask_of(mu + sigma * eps, self.tau)), dim=1)[:, 1] for eps in noise
         ]
-        return torch.stack(samples).mean(0), self._expected_mask(mu, sigma).squeeze(1)
+        return torch.stack(samples).mean(0)
 
     def extra_maps(self, net: nn.Module, images: Tensor) -> dict[str, Tensor]:
         """mu and sigma (Figure 4)."""

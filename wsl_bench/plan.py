@@ -152,9 +152,9 @@ class _Trained:
 def _trained_by(method: ChosenMethod) -> _Trained | None:
     component: Method = params.build(method.entry.cls, method.name, method.params)
     if isinstance(component, TrainedMethod):
-        # A variant with the base's parameters is the base: they share the training.
+        # A variant with the base's parameters and recipe is the base: they share the training.
         base = registry.discover("method").get(method.entry.of or method.name)
-        return _network(component, "method", base.name, base.source_hash())
+        return _network(component, "method", base.name, base.source_hash(), method.entry.recipe)
     if isinstance(component, PostHocMethod):
         entry = registry.discover("network").get(component.trained_as)
         network: Network = params.build(entry.cls, entry.name, component.network_params())
@@ -162,9 +162,9 @@ def _trained_by(method: ChosenMethod) -> _Trained | None:
     return None
 
 
-def _network(network: Network, kind: str, name: str, source: str) -> _Trained:
+def _network(network: Network, kind: str, name: str, source: str, variant: Mapping[str, Any] | None = None) -> _Trained:
     return _Trained(
-        kind, name, params.values_of(network), params.fingerprint(network), network.recipe,
+        kind, name, params.values_of(network), params.fingerprint(network), {**network.recipe, **(variant or {})},
         network.relative_cost, source,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -47,6 +47,7 @@ class Entry:
         summary: one line.
         groups: names under which `--methods` takes it too.
         of: for a variant, the name of what it varies.
+        recipe: for a variant, what it needs different from the recipe of what it varies.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Entry:
     groups: tuple[str, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def source_hash(self) -> str:
         """sha256 over the source of the component and, for a variant, of what it varies.
@@ -105,6 +107,7 @@ class _Variant:
     file: str
     summary: str
     groups: tuple[str, ...]
+    recipe: Mapping[str, Any]
     defaults: dict[str, Any]
 
 
@@ -131,11 +134,19 @@ def register_network(name: str) -> Callable[[C], C]:
     return _register("network", name)
 
 
-def register_variant(name: str, *, of: str, summary: str, groups: tuple[str, ...] = (), **defaults: Any) -> None:
-    """Make a row of its own from another method with other defaults (no class needed)."""
+def register_variant(
+    name: str,
+    *,
+    of: str,
+    summary: str,
+    groups: tuple[str, ...] = (),
+    recipe: Mapping[str, Any] | None = None,
+    **defaults: Any,
+) -> None:
+    """Make a row of its own from another method with other defaults (no class needed), perhaps trained otherwise."""
     file = sys._getframe(1).f_code.co_filename
     _refuse_taken("method", name, file)
-    _variants[name] = _Variant(name, of, file, summary, groups, defaults)
+    _variants[name] = _Variant(name, of, file, summary, groups, recipe or {}, defaults)
 
 
 def _register(kind: Kind, name: str) -> Callable[[C], C]:
@@ -228,7 +239,7 @@ def discover(kind: Kind) -> Registry:
             else:
                 available[variant.name] = Entry(
                     "method", variant.name, base.cls, variant.file, variant.summary, variant.groups,
-                    variant.defaults, variant.of,
+                    variant.defaults, variant.of, variant.recipe,
                 )  # fmt: skip
     return Registry(kind, dict(sorted(available.items())), unavailable)
 

@@ -17,6 +17,8 @@ from wsl_bench.params import did_you_mean, split_selectors
 from wsl_bench.protocol.rules import Rules
 
 VAL = "val"
+# Fields of `Rules` that a user chooses.
+_RULES = ("checkpoint", "criterion", "max_fnr", "min_val_located")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class RunSpec:
             "device": self.device,
             "skip_corrupt": self.skip_corrupt,
             "checkpoint": self.rules.checkpoint,
+            "criterion": self.rules.criterion,
+            "max_fnr": self.rules.max_fnr,
             "min_val_located": self.rules.min_val_located,
             "set": dict(self.settings),
         }
@@ -126,8 +130,7 @@ def read_study(path: Path) -> dict[str, Any]:
         raise UsageError(f"--config {path}: cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: expected TOML, found {error}.") from None
-    known = ("methods", "datasets", "seeds", "thresholds", "device", "skip_corrupt", "checkpoint",
-             "min_val_located", "set")  # fmt: skip
+    known = ("methods", "datasets", "seeds", "thresholds", "device", "skip_corrupt", *_RULES, "set")
     for key in content:
         if key not in known:
             raise UsageError(f"--config {path}: unknown field {key!r}{did_you_mean(key, known)}")
@@ -146,12 +149,14 @@ def _field(path: Path, key: str, value: Any) -> Any:
         return parse_seeds(",".join(map(str, value)) + ",")
     if key == "thresholds" and isinstance(value, list):
         return parse_thresholds(",".join(map(str, value)))
-    if key in ("device", "checkpoint") and isinstance(value, str):
+    if key in ("device", "checkpoint", "criterion") and isinstance(value, str):
         return value
     if key == "skip_corrupt" and isinstance(value, bool):
         return value
     if key == "min_val_located" and isinstance(value, int) and not isinstance(value, bool):
         return value
+    if key == "max_fnr" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
     if key == "set" and isinstance(value, dict):
         return {str(k): str(v) for k, v in _flat(value).items()}
     raise UsageError(f"--config {path}: {key} has a value of the wrong type: {value!r}.")
@@ -169,8 +174,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_fields(spec: RunSpec, fields: Mapping[str, Any]) -> RunSpec:
-    """`spec` with some fields replaced; `checkpoint`, `min_val_located` and `set` reach inside."""
-    rules = dataclasses.replace(spec.rules, **{k: fields[k] for k in ("checkpoint", "min_val_located") if k in fields})
+    """`spec` with some fields replaced; those of its rules and `set` reach inside."""
+    rules = dataclasses.replace(spec.rules, **{k: fields[k] for k in _RULES if k in fields})
     settings = {**spec.settings, **fields.get("set", {})}
-    plain = {k: v for k, v in fields.items() if k not in ("checkpoint", "min_val_located", "set")}
+    plain = {k: v for k, v in fields.items() if k not in (*_RULES, "set")}
     return dataclasses.replace(spec, rules=rules, settings=settings, **plain)

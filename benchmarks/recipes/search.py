@@ -121,7 +121,7 @@ def run(trial: Trial) -> dict[str, str]:
         trained = discover("network").get(network.trained_as)
         network = build(trained.cls, trained.name, network.network_params())
     network = cast(Network, network)
-    own = dict(network.recipe)
+    own = {**network.recipe, **entry.recipe}
     rate = float(resolve({}, own, {}, n_train=len(train_view), precision="fp32").learning_rate)
     chosen = _chosen(trial.setting, rate)
     recipe = resolve({}, own, chosen, n_train=len(train_view), precision=auto_precision("cpu"))
@@ -137,7 +137,7 @@ def run(trial: Trial) -> dict[str, str]:
         net = network.build(task)
         net.load_state_dict(candidate.state)
         scores = score(method, to_device(net, "cpu"), val_inputs, val.weak.image_ids)
-        fit = fit_threshold(scores.maps, scalings(method, scores.maps), val)
+        fit = fit_threshold(scores.maps, scalings(method, scores.maps), val, rules)
         if best is None or fit.value > best[0]:
             polarity = auc(val.weak.labels, scores.maps.clip(0).mean((1, 2), dtype=float))
             best = (fit.value, candidate.epoch.auc, polarity, candidate.epoch.epoch, fit.threshold)

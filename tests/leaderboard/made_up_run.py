@@ -15,6 +15,7 @@ from wsl_bench.store import run_file as store
 from wsl_bench.store.records import write_failure, write_record
 
 SHAPE = (12, 16)
+RULES = {"min_val_located": 1, "checkpoint": "last", "criterion": "iou", "max_fnr": None}
 
 
 @dataclass
@@ -55,9 +56,14 @@ def random_maps(n: int, seed: int, blank: tuple[int, ...] = ()) -> npt.NDArray[n
     return maps
 
 
-def tally_of(split: Images, maps: npt.NDArray[np.float32], probability: npt.NDArray[np.float64] | None) -> Tally:
+def tally_of(
+    split: Images,
+    maps: npt.NDArray[np.float32],
+    probability: npt.NDArray[np.float64] | None,
+    threshold: float | None = None,
+) -> Tally:
     """The tally of a split."""
-    builder = TallyBuilder()
+    builder = TallyBuilder(None if threshold is None else round(threshold * 1000))
     for i, image_id in enumerate(split.ids):
         p = float("nan") if probability is None else float(probability[i])
         builder.add(
@@ -72,7 +78,7 @@ def write_run(
 ) -> None:
     """run.json of a made-up run."""
     content = {
-        "fixed": {"rules": {"min_val_located": 1, "checkpoint": "last", **rules}},
+        "fixed": {"rules": {**RULES, **rules}},
         "planned": {"made_up": {"selector": "made_up", "seeds": [], "methods": planned or []}},
         "thresholds": list(thresholds),
         **{part: {} for part in ("settings", "skipped", "duplicates", "split_source")},
@@ -103,15 +109,16 @@ def write_cell(
     record = {
         "key": f"key-{method}-{seed}", "dataset": "made_up", "method": method, "method_params": "", "seed": seed,
         "sanity": False, "n_val_boxes": 14, "n_val_located": 14, "n_parameters": 100,
-        "checkpoint_rule": "last", "device": "cpu",
+        "checkpoint_rule": "last", "rules": RULES, "device": "cpu",
         "val_auc": {"value": 0.9, "low": 0.8, "high": 1.0}, "polarity": {"value": 0.9, "low": 0.8, "high": 1.0},
         "operating_point": {
             "epoch": 3, "map_scale": "none", "threshold": threshold, "decision_threshold": decision, "value": 0.3,
+            "criterion": "iou",
         },
         **content,
     }  # fmt: skip
     artefacts = {
-        "test": tally_of(test, maps, probability).to_arrays(),
+        "test": tally_of(test, maps, probability, threshold).to_arrays(),
         "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
         "maps": {"image_ids": np.array(test.ids), "score": maps.astype(np.float16)},
     }

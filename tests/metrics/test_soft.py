@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 
 import numpy as np
 import pytest
@@ -51,8 +52,9 @@ def test_sums(sample: tuple[NDArray[np.float32], NDArray[np.bool_]]) -> None:
     assert found.maximum == max(within + outside)
     assert found.sum_inside == pytest.approx(sum(within), rel=1e-12)
     assert found.sum_outside == pytest.approx(sum(outside), rel=1e-12)
-    assert found.squares_inside == pytest.approx(sum(s * s for s in within), rel=1e-12)
-    assert found.squares_outside == pytest.approx(sum(s * s for s in outside), rel=1e-12)
+    for side, spread in ((within, found.spread_inside), (outside, found.spread_outside)):
+        expected = len(side) * statistics.pvariance(side) if side else 0
+        assert spread == pytest.approx(expected, rel=1e-12, abs=1e-25)
 
 
 def test_by_hand() -> None:
@@ -63,7 +65,9 @@ def test_by_hand() -> None:
     assert found.pointing == 0.5
     assert found.rank_accuracy == pytest.approx((1 + 2 / 3) / 3)
     assert (found.maximum, found.sum_inside, found.sum_outside) == (0.75, 1.75, 1.5)
-    assert (found.squares_inside, found.squares_outside) == (1.0625, 0.875)
+    # Inside .75 .5 .5 around 7/12, outside .75 .5 .25 around 1/2.
+    assert found.spread_inside == pytest.approx(1 / 24)
+    assert found.spread_outside == 0.125
 
 
 def test_a_blank_map_found_nothing_and_a_constant_one_is_at_chance() -> None:

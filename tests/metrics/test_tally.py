@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from wsl_bench.errors import StoreError
 from wsl_bench.metrics.box import box_curves
+from wsl_bench.metrics.detection import detect
 from wsl_bench.metrics.soft import soft_counts
 from wsl_bench.metrics.tally import TALLY_VERSION, Tally, TallyBuilder
 from wsl_bench.metrics.truth import rasterize_boxes
 
 from .maps import GRID
 
+AT = 700
 NO_BOXES = np.zeros((0, 4))
-# The format of version 1, written out: a change here needs another version.
+# The format of version 2, written out: a change here needs another version.
 FORMAT = {
     "tally_version": ("int64", ()),
     "image_ids": ("str", ("N",)),
@@ -34,20 +36,24 @@ FORMAT = {
     "components": ("uint32", ("N", 1001)),
     "box_image": ("int32", ("B",)),
     "boxes": ("float64", ("B", 4)),
-    "iou_largest": ("float32", ("B", 1001)),
-    "iou_any": ("float32", ("B", 1001)),
-    "iobb_any": ("float32", ("B", 1001)),
+    "iou_largest": ("float64", ("B", 1001)),
+    "iou_any": ("float64", ("B", 1001)),
+    "iobb_any": ("float64", ("B", 1001)),
     "hits_image": ("int32", ("H",)),
     "hit_steps_iou": ("int8", ("H", 19, 1001)),
     "hit_steps_iobb": ("int8", ("H", 19, 1001)),
     "maximum": ("float64", ("N",)),
     "sum_inside": ("float64", ("N",)),
     "sum_outside": ("float64", ("N",)),
-    "squares_inside": ("float64", ("N",)),
-    "squares_outside": ("float64", ("N",)),
+    "spread_inside": ("float64", ("N",)),
+    "spread_outside": ("float64", ("N",)),
     "pointing": ("float64", ("N",)),
     "rank_accuracy": ("float64", ("N",)),
     "probability": ("float64", ("N",)),
+    "detected_at": ("int16", ("N",)),
+    "detection_image": ("int32", ("D",)),
+    "detection_boxes": ("int32", ("D", 4)),
+    "detection_scores": ("float32", ("D",)),
 }
 Sample = tuple[str, NDArray[np.float32], NDArray[np.float64]]
 
@@ -64,7 +70,7 @@ def samples() -> list[Sample]:
 
 
 def tally_of(chosen: list[Sample]) -> Tally:
-    builder = TallyBuilder()
+    builder = TallyBuilder(detect_at=AT)
     for name, scores, boxes in chosen:
         located = len(boxes) > 0
         mask = rasterize_boxes(boxes, *scores.shape) if located else None
@@ -81,9 +87,10 @@ def assert_same(one: Tally, other: Tally) -> None:
 
 def test_the_format() -> None:
     arrays = tally_of(samples()).to_arrays()
-    sizes = {"N": 6, "B": 7, "H": 4}
-    assert TALLY_VERSION == 1
-    assert int(arrays["tally_version"]) == 1
+    sizes = {"N": 6, "B": 7, "H": 4, "D": len(arrays["detection_image"])}
+    assert sizes["D"] > 6
+    assert TALLY_VERSION == 2
+    assert int(arrays["tally_version"]) == 2
     assert list(arrays) == list(FORMAT)
     for name, (dtype, shape) in FORMAT.items():
         assert arrays[name].dtype.name.startswith(dtype), name
@@ -113,6 +120,10 @@ def test_what_goes_in_comes_out() -> None:
         for kind in ("hits_iou", "hits_iobb"):
             hits = getattr(tally, kind)[tally.hits_image == i]
             assert_array_equal(hits, getattr(curves, kind)[None][: len(boxes)], strict=True)
+        detections, seen = detect(scores, GRID[AT]), tally.detection_image == i
+        assert_array_equal(tally.detection_boxes[seen], detections.boxes)
+        assert_array_equal(tally.detection_scores[seen], detections.scores)
+        assert tally.detected_at[i] == AT
         for field, value in asdict(soft_counts(scores, mask)).items():
             assert_array_equal(getattr(tally, field)[i], value)
 
@@ -189,8 +200,8 @@ def damaged(**changes: Any) -> dict[str, NDArray[Any]]:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"tally_version": np.array(2)}, "expected the format version 1, found 2"),
-        ({"tally_version": np.array([1, 1])}, "expected the format version 1"),
+        ({"tally_version": np.array(1)}, "expected the format version 2, found 1"),
+        ({"tally_version": np.array([2, 2])}, "expected the format version 2"),
         ({"inside": np.zeros((5, 1001), dtype=np.uint32)}, r"inside: expected uint32 \(6, 1001\), found"),
         ({"inside": np.zeros((6, 1001))}, r"inside: .* found float64"),
         ({"inside": np.zeros((6, 1001), dtype=np.uint32)}, "inside to sum up to truth_area"),
@@ -199,6 +210,14 @@ def damaged(**changes: Any) -> dict[str, NDArray[Any]]:
         ({"labels": np.full(6, 3, dtype=np.int8)}, "labels to be 0 or 1"),
         ({"box_image": np.array([0, 0, 2, 4, 4, 4, 6], dtype=np.int32)}, "box_image to be ascending"),
         ({"box_image": np.array([0, 2, 0, 4, 4, 4, 5], dtype=np.int32)}, "box_image to be ascending"),
+        (
+            {
+                "detection_image": np.array([9], dtype=np.int32),
+                "detection_scores": np.ones(1, dtype=np.float32),
+                "detection_boxes": np.ones((1, 4), dtype=np.int32),
+            },
+            "detection_image to be ascending",
+        ),
         ({"hits_image": np.array([0, 1, 4, 5], dtype=np.int32)}, "hits_image to be the images"),
         ({"hit_steps_iou": np.zeros((4, 18, 1001), dtype=np.int8)}, "hit_steps_iou: expected"),
         ({"boxes": np.zeros((7, 4), dtype=np.float32)}, "boxes: expected float64"),

@@ -14,9 +14,11 @@ from wsl_bench import PriorMethod
 from wsl_bench.errors import MethodError, UsageError
 from wsl_bench.method import PriorData, Task
 from wsl_bench.metrics.truth import rasterize_boxes
+from wsl_bench.plan import make_plan
 from wsl_bench.protocol.operating_point import ValidationSplit, fit_threshold
 from wsl_bench.protocol.rules import Rules
 from wsl_bench.protocol.score_maps import Scaling, scalings, score, to_truth_resolution
+from wsl_bench.spec import RunSpec
 from wsl_bench.training.inputs import Inputs
 
 
@@ -33,7 +35,7 @@ def test_the_threshold_is_the_best_of_a_plain_loop(study: Path, tmp_path: Path) 
     val = val_of(study, tmp_path)
     raw = np.random.default_rng(0).random((len(val.weak), 8, 8)).astype(np.float32)
     scaling = Scaling("none", 1.0)
-    fit = fit_threshold(raw, (scaling,), val)
+    fit = fit_threshold(raw, (scaling,), val, Rules())
     best_k, best = 0, -1.0
     for k in range(1, 1001):
         each = []
@@ -58,9 +60,9 @@ def test_the_better_scaling_is_taken_and_ties_go_to_the_first(study: Path, tmp_p
     raw = np.stack(maps)
     raw[np.flatnonzero(val.truth.located)[0]] *= 1000
     dataset, image = Scaling("dataset", float(raw.max())), Scaling("image", 1.0)
-    assert fit_threshold(raw, (dataset, image), val).scaling == image
+    assert fit_threshold(raw, (dataset, image), val, Rules()).scaling == image
     blank = np.zeros_like(raw)
-    assert fit_threshold(blank, (dataset, image), val).scaling == dataset
+    assert fit_threshold(blank, (dataset, image), val, Rules()).scaling == dataset
 
 
 def test_scalings_by_hand() -> None:
@@ -171,7 +173,13 @@ def test_post_hoc_methods_share_one_training(study: Path, tmp_path: Path) -> Non
     assert a["key_parts"]["training"] == b["key_parts"]["training"]
 
 
-def test_a_variant_with_the_bases_parameters_shares_its_training(study: Path, tmp_path: Path) -> None:
-    plan = plan_of(study, tmp_path, methods=("infomask[symmetric_start=none,polarity_start=false]", "infomask_asis"))
+@pytest.mark.parametrize(("settings", "n_trainings"), [({"recipe.epochs": "2"}, 1), ({"recipe.image_size": "32"}, 2)])
+def test_a_variant_with_the_bases_parameters_and_recipe_shares_its_training(
+    study: Path, tmp_path: Path, settings: dict[str, str], n_trainings: int
+) -> None:
+    """infomask_asis takes more epochs, unless the user says how many."""
+    same = ("infomask[symmetric_start=none,polarity_start=false]", "infomask_asis")
+    spec = RunSpec(methods=same, seeds=(0,), datasets=(str(study),), settings=settings)
+    plan = make_plan(spec, tmp_path, device="cpu", precision="fp32")
     keys = {job.training_key for job in plan.jobs if job.trained_by and job.trained_by[1] == "infomask"}
-    assert len(keys) == 1
+    assert len(keys) == n_trainings

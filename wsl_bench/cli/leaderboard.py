@@ -18,6 +18,9 @@ FORMATS = ("table", "csv", "markdown")
 def leaderboard(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     format: Annotated[str, typer.Option(help="table, csv or markdown.")] = "table",
+    oracle: Annotated[
+        bool, typer.Option(help="Show also what thresholds chosen on test would give (oracle_*; never ranked).")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Make a run's tables and figures again from its records, and show the leaderboard."""
@@ -37,6 +40,8 @@ def leaderboard(
     except PermissionError as error:  # somebody else's run, a read-only archive
         board = build_leaderboard(run)
         errors.print(f"[yellow]not written:[/] {escape(f'{error.filename}: {error.strerror}')}", soft_wrap=True)
+    if oracle:
+        board = build_leaderboard(run, oracle=True)
     if format == "table":
         print_leaderboard(board, console)
     elif output is None:

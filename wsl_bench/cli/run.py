@@ -48,6 +48,13 @@ def run(
         str | None,
         typer.Option(help="accurate_then_localized (default), best_accuracy, best_localization or last."),
     ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(help="What is fitted on validation: iou (default), dice, iop_at_fnr or boxacc."),
+    ] = None,
+    max_fnr: Annotated[
+        float | None, typer.Option(help="Highest mean FNR that iop_at_fnr may accept. Default: 0.5.")
+    ] = None,
     min_val_located: Annotated[
         int | None, typer.Option(help="Fewest located validation positives to fit on. Default: 20.")
     ] = None,
@@ -60,7 +67,8 @@ def run(
     """
     given = {
         "methods": methods, "datasets": datasets, "seeds": seeds, "thresholds": thresholds,
-        "device": device, "checkpoint": checkpoint, "min_val_located": min_val_located,
+        "device": device, "checkpoint": checkpoint, "criterion": criterion, "max_fnr": max_fnr,
+        "min_val_located": min_val_located,
     }  # fmt: skip
     extra = list(settings or [])
     extra += [f"recipe.epochs={epochs}"] if epochs is not None else []

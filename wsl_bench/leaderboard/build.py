@@ -9,6 +9,8 @@ from typing import Any
 
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.oracle import NOTE as ORACLE_NOTE
+from wsl_bench.leaderboard.oracle import oracle_columns
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
 from wsl_bench.stats.ranking import rank_ranges
 from wsl_bench.store.atomic import atomic_write
@@ -37,8 +39,11 @@ class Leaderboard:
     failures: list[Failure]
 
 
-def build_leaderboard(root: Path) -> Leaderboard:
+def build_leaderboard(root: Path, *, oracle: bool = False) -> Leaderboard:
     """Make the leaderboard of a run from its records.
+
+    Args:
+        oracle: append the `oracle_*` columns, which look at test for their thresholds; never written by a run.
 
     Raises:
         UsageError: the folder is not a run.
@@ -60,6 +65,9 @@ def build_leaderboard(root: Path) -> Leaderboard:
             row = Row(tuple(groups[name]), rule)
             measured.append((leaderboard_row(row, len(seeds[name[0]]), len(failed[name])), row))
     _rank(measured)
+    if oracle:  # after the ranking, which must not see them
+        for values, row in measured:
+            values.update(oracle_columns(row))
     measured.sort(key=lambda pair: _order(pair[0]))
     rows = [values for values, _ in measured]
     columns = list(rows[0]) if rows else list(export.FIXED_COLUMNS)
@@ -68,7 +76,8 @@ def build_leaderboard(root: Path) -> Leaderboard:
         status = "failed" if name in failed else "incomplete"
         rows += [_empty_row(columns, name, rule, status) for rule in run["thresholds"]]
     cells = [line for _, row in measured for line in cell_rows(row)]
-    return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt), failures)
+    notes = _notes(run, rows, failures, corrupt) + ([ORACLE_NOTE] if oracle else [])
+    return Leaderboard(rows, cells, measured, notes, failures)
 
 
 def write_leaderboard(root: Path) -> Leaderboard:
@@ -146,8 +155,8 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
     notes = []
     if fitted:
         notes.append(
-            f"{', '.join(fitted)}: thresholds `val`, checkpoints and map scales were fitted on validation (mean IoU "
-            "over located positives) and frozen before test was read."
+            f"{', '.join(fitted)}: thresholds `val`, checkpoints and map scales were fitted on validation "
+            f"({_criterion_text(run['fixed']['rules'])}, over located positives) and frozen before test was read."
         )
     for name in sorted(n_val.keys() - fitted):
         notes.append(f"{name}: {n_val[name]} located validation positives are too few to fit on.")
@@ -159,6 +168,15 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
     for name, pairs in run["duplicates"].items():
         notes.append(f"{name}: {len(pairs)} images are pixel for pixel in two splits (first: {' = '.join(pairs[0])}).")
     return notes
+
+
+def _criterion_text(rules: dict[str, Any]) -> str:
+    return {
+        "iou": "mean IoU",
+        "dice": "mean Dice",
+        "boxacc": "mean box accuracy at IoU .3, .5, .7",
+        "iop_at_fnr": f"mean IoP where the mean FNR is at most {rules['max_fnr']}",
+    }[rules["criterion"]]
 
 
 def _disagreements(rows: list[Values]) -> list[str]:

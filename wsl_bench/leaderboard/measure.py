@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wsl_bench.errors import StoreError
 from wsl_bench.metrics import pixel
 from wsl_bench.metrics.classification import auc
+from wsl_bench.metrics.criteria import BOXACC_LEVELS, LocatedCounts, best_threshold, box_accuracy, objective
 from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.stats.bootstrap import cluster_weights
@@ -143,9 +144,12 @@ class Row:
         for record, test in zip(self.records, self.tallies, strict=True):
             val = record.val.select(record.val.located)
             weights = cluster_weights(val.groups, REFITS, np.random.default_rng(0)).astype(np.float64)
-            val_iou = pixel.iou(val.true_positives, val.false_positives, val.truth_area[:, None])
-            curves = weights @ val_iou / np.maximum(weights.sum(1, keepdims=True), 1)
-            chosen = curves[:, 1:].argmax(1) + 1
+            rules = record.content["rules"]
+            boxacc = None
+            if rules["criterion"] == "boxacc":
+                boxacc = box_accuracy([val.hits_at_level(level) for level in BOXACC_LEVELS])
+            counts = LocatedCounts(val.true_positives, val.false_positives, val.truth_area, boxacc)
+            chosen = best_threshold(objective(rules["criterion"], counts, rules["max_fnr"] or 0.0, weights))
             at = test.located
             tp, fp = test.true_positives[at][:, chosen], test.false_positives[at][:, chosen]
             spread.append(float(pixel.iou(tp, fp, test.truth_area[at][:, None]).mean(0).std(ddof=1)))

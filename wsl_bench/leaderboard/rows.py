@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsl_bench.leaderboard.boxes import box_columns
 from wsl_bench.leaderboard.measure import LOCATED_METRICS, Row
 from wsl_bench.metrics import pixel
 from wsl_bench.stats.bootstrap import (
@@ -58,7 +59,7 @@ def leaderboard_row(row: Row, expected_seeds: int, n_failed: int) -> Values:
     out["n_parameters"] = content["n_parameters"]
     for metric, values in intervals.items():
         out |= {f"{metric}_{name}": values[name] for name in ("fixed_low", "fixed_high", "seed_sd")}
-    return out | _extras(row, n_failed)
+    return out | _extras(row, n_failed) | box_columns(row)
 
 
 def cell_rows(row: Row) -> list[Values]:
@@ -74,7 +75,8 @@ def cell_rows(row: Row) -> list[Values]:
                 "dataset": c["dataset"], "method": c["method"], "method_params": c["method_params"],
                 "seed": c["seed"], "threshold_rule": row.rule, "threshold": row.thresholds[s],
                 "status": training_status(c), "epoch": point["epoch"], "map_scale": point["map_scale"],
-                "decision_threshold": point["decision_threshold"], "val_iou": point["value"],
+                "decision_threshold": point["decision_threshold"], "criterion": point["criterion"],
+                "val_value": point["value"],
                 "val_auc": _get(c["val_auc"], "value"), "polarity": _get(c["polarity"], "value"),
                 "polarity_low": _get(c["polarity"], "low"), "polarity_high": _get(c["polarity"], "high"),
             }

@@ -23,9 +23,8 @@ from wsl_bench.metrics.grid import N_THRESHOLDS
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
 
-# Columns of `nodes`. A box is half-open in pixels of the grid with its margin; BIRTH is the highest bin of the
+# Columns of `nodes`. A box is half-open in pixels of the map; BIRTH is the highest bin of the
 # box's life. FIRST is the first pixel in raster order.
 SIZE, FIRST, LEFT, TOP, RIGHT, BOTTOM, BIRTH = 0, 1, 2, 3, 4, 5, 6
 # The longest span of 2**j bins that fits into an interval; two of it, perhaps overlapping, cover the
@@ -136,16 +135,16 @@ def _levels_reached(overlap: float) -> int:
 
 
 @compiled
-def _raise_to(spans: Floats, kind: int, g: int, low: int, high: int, value: float) -> None:
+def _raise_to(spans: Doubles, kind: int, g: int, low: int, high: int, value: float) -> None:
     """Raise the bins low..high to at least `value`; `spans[kind, g, j, i]` is for the 2**j bins from i on."""
     j = _SPAN[high - low + 1]
     second = high + 1 - (1 << j)
-    spans[kind, g, j, low] = max(spans[kind, g, j, low], np.float32(value))
-    spans[kind, g, j, second] = max(spans[kind, g, j, second], np.float32(value))
+    spans[kind, g, j, low] = max(spans[kind, g, j, low], value)
+    spans[kind, g, j, second] = max(spans[kind, g, j, second], value)
 
 
 @compiled
-def _end_life(nodes: Ints, root: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> None:
+def _end_life(nodes: Ints, root: int, k: int, boxes: Doubles, spans: Doubles, passed: Ints) -> None:
     """Score the box that `root` has had since its birth and loses at bin k, for the bins k + 1 .. birth."""
     birth = nodes[root, BIRTH]
     best_iou, best_iobb = 0.0, 0.0
@@ -175,7 +174,7 @@ def _grows(nodes: Ints, keep: int, lose: int) -> bool:
 
 
 @compiled
-def _merge(nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> int:
+def _merge(nodes: Ints, parent: Ints, a: int, b: int, k: int, boxes: Doubles, spans: Doubles, passed: Ints) -> int:
     """Make one component of the roots a and b at bin k and return its root; lives that end are scored."""
     keep, lose = (a, b) if nodes[a, SIZE] > nodes[b, SIZE] else (b, a)
     # What was born at this very bin has not been seen at any threshold yet: nothing to score.
@@ -210,7 +209,7 @@ def _within(nodes: Ints, root: int, x: int, y: int) -> bool:
 
 
 @compiled
-def _grow(nodes: Ints, root: int, x: int, y: int, k: int, boxes: Doubles, spans: Floats, passed: Ints) -> None:
+def _grow(nodes: Ints, root: int, x: int, y: int, k: int, boxes: Doubles, spans: Doubles, passed: Ints) -> None:
     """Make the box of a component reach to a pixel that joins it at bin k; a life that ends is scored."""
     if nodes[root, BIRTH] > k:
         _end_life(nodes, root, k, boxes, spans, passed)
@@ -230,12 +229,12 @@ def sweep(
     parent: Ints,
     nodes: Ints,
     boxes: Doubles,
-    spans: Floats,
+    spans: Doubles,
     passed: Ints,
     components: NDArray[np.uint32],
-    largest: Floats,
+    largest: Doubles,
 ) -> None:
-    """Walk down the bins once, with ground-truth boxes (K, 4) left, top, right, bottom on the grid with a margin.
+    """Walk down the bins once, with ground-truth boxes (K, 4) left, top, right, bottom.
 
     Fills, zero at the start: `components` (1001,); `largest` (K, 1001); `spans` (2, K, 10, 1001), of IoU and
     of IoBB, for `settle_spans`; `passed` (2, 20, 1001) for `settle_hits`, whose row n stands for components
@@ -250,8 +249,8 @@ def sweep(
         for i in range(starts[k + 1], starts[k]):
             pixel = order[i]
             # A product instead of a slow integer division; half a pixel keeps it clear of rounding.
-            y = int((pixel + 0.5) * per_row)
-            x = pixel - y * stride
+            row = int((pixel + 0.5) * per_row)
+            y, x = row - 1, pixel - row * stride - 1
             joined = around[np.uint64(pixel)]
             _announce(around, offsets, pixel)
             if joined == 0:
@@ -278,7 +277,7 @@ def sweep(
         components[k] = alive
         if starts[k] > starts[k + 1]:
             for g in range(len(boxes)):
-                largest[g, k] = np.float32(_overlap(nodes, top, boxes, g)[0])
+                largest[g, k] = _overlap(nodes, top, boxes, g)[0]
         elif k + 1 < N_THRESHOLDS:
             largest[:, k] = largest[:, k + 1]
     # At threshold 0 every pixel is in, so one component is left.
@@ -286,7 +285,7 @@ def sweep(
 
 
 @compiled
-def settle_spans(spans: Floats) -> None:
+def settle_spans(spans: Doubles) -> None:
     """Hand the values of longer spans (2, K, 10, 1001) down, until spans[:, :, 0] holds them bin by bin.
 
     A span of 2 * half bins from i on is one of `half` bins from i on and one from i + half on.

@@ -42,7 +42,7 @@ def _all_in_range(scores: NDArray[np.float32]) -> bool:
     n = np.int32(0)
     for i in range(scores.size):
         n += _in_range(scores[i])
-    return n == scores.size
+    return bool(n == scores.size)
 
 
 @unchecked

@@ -13,7 +13,7 @@ from wsl_bench.metrics.box import N_LEVELS
 from wsl_bench.metrics.grid import N_THRESHOLDS as T
 
 # Name -> dtype (or its kind, where the width depends on the content), then the shape: N images, B boxes,
-# H images with boxes.
+# H images with boxes, D detections.
 LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "image_ids": ("U", ("N",)),
     "groups": ("U", ("N",)),
@@ -26,25 +26,29 @@ LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "components": ("uint32", ("N", T)),
     "box_image": ("int32", ("B",)),
     "boxes": ("float64", ("B", 4)),
-    "iou_largest": ("float32", ("B", T)),
-    "iou_any": ("float32", ("B", T)),
-    "iobb_any": ("float32", ("B", T)),
+    "iou_largest": ("float64", ("B", T)),
+    "iou_any": ("float64", ("B", T)),
+    "iobb_any": ("float64", ("B", T)),
     "hits_image": ("int32", ("H",)),
     "hit_steps_iou": ("i", ("H", N_LEVELS, T)),
     "hit_steps_iobb": ("i", ("H", N_LEVELS, T)),
     "maximum": ("float64", ("N",)),
     "sum_inside": ("float64", ("N",)),
     "sum_outside": ("float64", ("N",)),
-    "squares_inside": ("float64", ("N",)),
-    "squares_outside": ("float64", ("N",)),
+    "spread_inside": ("float64", ("N",)),
+    "spread_outside": ("float64", ("N",)),
     "pointing": ("float64", ("N",)),
     "rank_accuracy": ("float64", ("N",)),
     "probability": ("float64", ("N",)),
+    "detected_at": ("int16", ("N",)),
+    "detection_image": ("int32", ("D",)),
+    "detection_boxes": ("int32", ("D", 4)),
+    "detection_scores": ("float32", ("D",)),
 }
 
 
 def rows_of(name: str) -> str | int:
-    """Of what an array has one row each: "N", "B" or "H"."""
+    """Of what an array has one row each: "N", "B", "H" or "D"."""
     return LAYOUT[name][1][0]
 
 
@@ -60,8 +64,8 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]]) -> None:
     """StoreError unless all arrays of the layout are there, fit it and agree with each other."""
     missing = [name for name in LAYOUT if name not in arrays]
     if missing:
-        raise _error(f"expected the arrays of format version 1, found none named {', '.join(missing)}")
-    sizes = {"N": "image_ids", "B": "box_image", "H": "hits_image"}
+        raise _error(f"expected the arrays of format version 2, found none named {', '.join(missing)}")
+    sizes = {"N": "image_ids", "B": "box_image", "H": "hits_image", "D": "detection_image"}
     lengths = {symbol: arrays[name].size for symbol, name in sizes.items()}
     for name, (kind, symbols) in LAYOUT.items():
         array = arrays[name]
@@ -81,11 +85,14 @@ def _agreements(arrays: Mapping[str, NDArray[Any]]) -> dict[str, bool]:
         "inside to sum up to truth_area": bool((inside == area).all()),
         "inside and outside to sum up to n_pixels": bool((inside + outside == arrays["n_pixels"]).all()),
         "exactly the located images to have a truth_area": bool((arrays["located"] == (area > 0)).all()),
-        "box_image to be ascending indices of images": bool(
-            (np.diff(owner) >= 0).all() and (owner >= 0).all() and (owner < n).all()
-        ),
+        "box_image to be ascending indices of images": _indices(owner, n),
         "hits_image to be the images that have boxes": np.array_equal(arrays["hits_image"], np.unique(owner)),
+        "detection_image to be ascending indices of images": _indices(arrays["detection_image"], n),
     }
+
+
+def _indices(owner: NDArray[Any], n: int) -> bool:
+    return bool((np.diff(owner) >= 0).all() and (owner >= 0).all() and (owner < n).all())
 
 
 def _error(text: str) -> StoreError:

@@ -20,12 +20,19 @@ N_LEVELS = 19
 OVERLAP_LEVELS: NDArray[np.float64] = np.arange(1, N_LEVELS + 1) / 20
 OVERLAP_LEVELS.flags.writeable = False
 
+
+def level_index(level: float) -> int:
+    """The place of an IoU level (0.05, 0.10 .. 0.95) in `OVERLAP_LEVELS`."""
+    index = round(level * (N_LEVELS + 1)) - 1
+    if not (0 <= index < N_LEVELS and OVERLAP_LEVELS[index] == level):
+        raise ValueError(f"overlap level: expected a multiple of 0.05 from 0.05 to 0.95, found {level!r}")
+    return index
+
+
 # The spans of the sweep are 2**0 .. 2**9 bins long, enough for an interval of up to 1001 bins.
 N_SPANS = 10
 # Seven numbers a component and one of padding: half a cache line.
 _NODE_WIDTH = 8
-# The sweep works on a grid with a margin of one pixel around the map.
-_MARGIN = 1
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,11 @@ class BoxCurves:
 
     Attributes:
         components: uint32 (1001,), number of components.
-        iou_largest: float32 (K, 1001), IoU of the largest component's box with each ground-truth box. The
+        iou_largest: float64 (K, 1001), IoU of the largest component's box with each ground-truth box. The
             largest has the most pixels; among equals it is the one whose first pixel comes first in raster
             order.
-        iou_any: float32 (K, 1001), highest IoU of any component's box with each ground-truth box.
-        iobb_any: float32 (K, 1001), highest |b and g| / |b| of any component's box b.
+        iou_any: float64 (K, 1001), highest IoU of any component's box with each ground-truth box.
+        iobb_any: float64 (K, 1001), highest |b and g| / |b| of any component's box b.
         hits_iou: uint32 (19, 1001), components whose highest IoU with a ground-truth box is at least
             OVERLAP_LEVELS[l] = 0.05, 0.10 .. 0.95.
         hits_iobb: uint32 (19, 1001), the same with |b and g| / |b|.
@@ -47,9 +54,9 @@ class BoxCurves:
     """
 
     components: NDArray[np.uint32]
-    iou_largest: NDArray[np.float32]
-    iou_any: NDArray[np.float32]
-    iobb_any: NDArray[np.float32]
+    iou_largest: NDArray[np.float64]
+    iou_any: NDArray[np.float64]
+    iobb_any: NDArray[np.float64]
     hits_iou: NDArray[np.uint32]
     hits_iobb: NDArray[np.uint32]
 
@@ -57,9 +64,8 @@ class BoxCurves:
 def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCurves:
     """Components, overlaps and hits of one image at all 1001 thresholds.
 
-    Overlaps are computed and compared with the levels in float64 and then stored as float32. An overlap equal
-    to a level counts (>=), and equal fractions compare equal: 3 of 5 pixels reach the level 0.60, because
-    quotients and levels are both correctly rounded.
+    An overlap equal to a level counts (>=), and equal fractions compare equal: 3 of 5 pixels reach the level
+    0.60, because quotients and levels are both correctly rounded.
 
     Args:
         scores: float32 (H, W) in [0, 1], at least one pixel.
@@ -88,15 +94,15 @@ def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCu
     most = ((height + 1) // 2) * ((width + 1) // 2)
     parent, n_boxes = np.empty(most, dtype=np.int32), len(edges)
     components = np.zeros(N_THRESHOLDS, dtype=np.uint32)
-    largest = np.zeros((n_boxes, N_THRESHOLDS), dtype=np.float32)
-    spans = np.zeros((2, n_boxes, N_SPANS, N_THRESHOLDS), dtype=np.float32)
+    largest = np.zeros((n_boxes, N_THRESHOLDS))
+    spans = np.zeros((2, n_boxes, N_SPANS, N_THRESHOLDS))
     hits = np.zeros((2, N_LEVELS, N_THRESHOLDS), dtype=np.uint32)
     if n_boxes == 0:
         kernels.count_components(starts, order, *grid, parent, components)
     else:
         nodes = np.empty((most, _NODE_WIDTH), dtype=np.int32)
         passed = np.zeros((2, N_LEVELS + 1, N_THRESHOLDS), dtype=np.int32)
-        kernels.sweep(starts, order, stride, *grid, parent, nodes, edges + _MARGIN, spans, passed, components, largest)
+        kernels.sweep(starts, order, stride, *grid, parent, nodes, edges, spans, passed, components, largest)
         kernels.settle_spans(spans)
         kernels.settle_hits(passed, hits)
     # Copies, so that the scratch rows of `spans` do not live as long as the result.

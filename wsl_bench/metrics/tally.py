@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from wsl_bench.errors import StoreError
 from wsl_bench.metrics._tally_layout import LAYOUT, check_arrays, rows_of, stacked
-from wsl_bench.metrics.box import box_curves
+from wsl_bench.metrics.box import box_curves, level_index
+from wsl_bench.metrics.detection import detect
+from wsl_bench.metrics.grid import THRESHOLDS
 from wsl_bench.metrics.pixel import at_least, curves_from_histograms, pixel_histograms
 from wsl_bench.metrics.soft import soft_counts
 
-TALLY_VERSION = 1
+TALLY_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """The counts of N images, B ground-truth boxes in all, and H images that have boxes.
+    """The counts of N images, B ground-truth boxes in all, H images that have boxes, and D detections.
 
     Attributes:
         image_ids: str (N,).
@@ -38,14 +40,17 @@ class Tally:
         components: uint32 (N, 1001), 8-connected components at each threshold.
         box_image: int32 (B,), the index of the image to which a box belongs, ascending.
         boxes: float64 (B, 4), x, y, width, height in pixels, as given.
-        iou_largest, iou_any, iobb_any: float32 (B, 1001), as in `box.BoxCurves`.
+        iou_largest, iou_any, iobb_any: float64 (B, 1001), as in `box.BoxCurves`.
         hits_image: int32 (H,), the index of the image to which a row of the hits belongs, ascending.
         hit_steps_iou, hit_steps_iobb: signed integers (H, 19, 1001), hits at threshold k minus hits at k + 1
             (at the last, the hits themselves), in the smallest type that holds them; `hits_*` give the plain
             form.
-        maximum, sum_inside, sum_outside, squares_inside, squares_outside, pointing, rank_accuracy: float64
+        maximum, sum_inside, sum_outside, spread_inside, spread_outside, pointing, rank_accuracy: float64
             (N,), as in `soft.SoftCounts`; where an image is not located, the last two are NaN.
         probability: float64 (N,), the method's probability of disease, NaN where it gives none.
+        detected_at: int16 (N,), the k of the threshold at which detections were taken, 0 where none were.
+        detection_image: int32 (D,), the index of the image to which a detection belongs, ascending.
+        detection_boxes, detection_scores: int32 (D, 4) and float32 (D,), as in `detection.Detections`.
     """
 
     image_ids: NDArray[np.str_]
@@ -59,20 +64,24 @@ class Tally:
     components: NDArray[np.uint32]
     box_image: NDArray[np.int32]
     boxes: NDArray[np.float64]
-    iou_largest: NDArray[np.float32]
-    iou_any: NDArray[np.float32]
-    iobb_any: NDArray[np.float32]
+    iou_largest: NDArray[np.float64]
+    iou_any: NDArray[np.float64]
+    iobb_any: NDArray[np.float64]
     hits_image: NDArray[np.int32]
     hit_steps_iou: NDArray[np.signedinteger[Any]]
     hit_steps_iobb: NDArray[np.signedinteger[Any]]
     maximum: NDArray[np.float64]
     sum_inside: NDArray[np.float64]
     sum_outside: NDArray[np.float64]
-    squares_inside: NDArray[np.float64]
-    squares_outside: NDArray[np.float64]
+    spread_inside: NDArray[np.float64]
+    spread_outside: NDArray[np.float64]
     pointing: NDArray[np.float64]
     rank_accuracy: NDArray[np.float64]
     probability: NDArray[np.float64]
+    detected_at: NDArray[np.int16]
+    detection_image: NDArray[np.int32]
+    detection_boxes: NDArray[np.int32]
+    detection_scores: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -101,6 +110,16 @@ class Tally:
         """Components with |b and g| / |b| of at least each level, like `hits_iou`."""
         return at_least(self.hit_steps_iobb).astype(np.uint32)
 
+    def hits_at(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`hits_iou` and `hits_iobb` at the threshold k / 1000, int64 (H, 19) each."""
+        steps = self.hit_steps_iou, self.hit_steps_iobb
+        iou, iobb = (s[..., k:].sum(axis=-1, dtype=np.int64) for s in steps)
+        return iou, iobb
+
+    def hits_at_level(self, level: float) -> NDArray[np.int64]:
+        """`hits_iou` at one level (0.05, 0.10 .. 0.95) and all thresholds, int64 (H, 1001)."""
+        return at_least(self.hit_steps_iou[:, level_index(level)])
+
     def select(self, indices: Any) -> Tally:
         """The tally of some images, in the order given; an image may come more than once.
 
@@ -110,9 +129,11 @@ class Tally:
         images = np.atleast_1d(np.arange(len(self))[indices])
         box_rows, box_image = _rows_of(self.box_image, images)
         hit_rows, hits_image = _rows_of(self.hits_image, images)
-        rows = {"N": images, "B": box_rows, "H": hit_rows}
+        detection_rows, detection_image = _rows_of(self.detection_image, images)
+        rows = {"N": images, "B": box_rows, "H": hit_rows, "D": detection_rows}
         chosen: dict[str, Any] = {name: getattr(self, name)[rows[str(rows_of(name))]] for name in LAYOUT}
-        return Tally(**{**chosen, "box_image": box_image, "hits_image": hits_image})
+        owners = {"box_image": box_image, "hits_image": hits_image, "detection_image": detection_image}
+        return Tally(**{**chosen, **owners})
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as plain arrays, none of dtype object, by name; ready for `np.savez_compressed`."""
@@ -150,8 +171,9 @@ def _rows_of(owner: NDArray[np.int32], images: NDArray[np.int64]) -> tuple[NDArr
 
 def _steps(hits: NDArray[np.uint32]) -> NDArray[np.signedinteger[Any]]:
     """Hits (19, 1001) as differences from threshold to threshold, in the smallest type that holds them."""
-    steps = -np.diff(hits.astype(np.int64), axis=-1, append=0)
-    smallest = np.min_scalar_type(-1 - int(np.abs(steps).max()))
+    steps = hits.astype(np.int32)
+    steps[:, :-1] -= steps[:, 1:]
+    smallest = np.min_scalar_type(-1 - int(max(steps.max(), -steps.min())))
     return steps.astype(smallest)
 
 
@@ -162,9 +184,14 @@ def _refuse_contradiction(located: bool, n_truth_pixels: int, n_boxes: int) -> N
 
 
 class TallyBuilder:
-    """Collects a tally image by image: `add` each, then `build`."""
+    """Collects a tally image by image: `add` each, then `build`.
 
-    def __init__(self) -> None:
+    Args:
+        detect_at: the k of a threshold, from 1 to 1000, at which detections are taken; None for none.
+    """
+
+    def __init__(self, detect_at: int | None = None) -> None:
+        self._detect_at = detect_at
         self._rows: dict[str, list[Any]] = {name: [] for name in LAYOUT}
         self._ids: set[str] = set()
 
@@ -220,7 +247,9 @@ class TallyBuilder:
             "iou_any": curves.iou_any,
             "iobb_any": curves.iobb_any,
             "probability": [probability],
+            "detected_at": [self._detect_at or 0],
             **{name: [value] for name, value in asdict(soft).items()},
+            **self._detections(index, scores),
         }
         if n_boxes:
             rows |= {
@@ -232,6 +261,16 @@ class TallyBuilder:
         self._ids.add(image_id)
         for name, more in rows.items():
             self._rows[name].extend(more)
+
+    def _detections(self, index: int, scores: NDArray[np.float32]) -> dict[str, Any]:
+        if self._detect_at is None:
+            return {}
+        found = detect(scores, THRESHOLDS[self._detect_at])
+        return {
+            "detection_image": [index] * len(found.scores),
+            "detection_boxes": found.boxes,
+            "detection_scores": found.scores,
+        }
 
     def build(self) -> Tally:
         """The tally of the images added so far, in the order in which they came."""

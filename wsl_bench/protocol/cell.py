@@ -132,13 +132,13 @@ class _Workshop:
             scores = score(method, net, self._val_inputs, ids)
             fit = None
             if rules.fits(self._n_located):
-                fit = fit_threshold(scores.maps, scalings(method, scores.maps), self._val)
+                fit = fit_threshold(scores.maps, scalings(method, scores.maps), self._val, rules)
             # Candidates come best accuracy first, so a tie in localization stays with accuracy.
             if best is None or (fit is not None and best[2] is not None and fit.value > best[2].value):
                 best = (net, scores, fit, 0 if checkpoint is None else checkpoint.epoch.epoch)
         assert best is not None
         net, scores, fit, epoch = best
-        return net, scores, freeze(epoch, fit, scalings(method, scores.maps)[0], scores, self._val)
+        return net, scores, freeze(epoch, fit, scalings(method, scores.maps)[0], scores, self._val, rules)
 
     def _net(self, method: Method, checkpoint: Checkpoint | None) -> nn.Module:
         if checkpoint is None:
@@ -227,6 +227,7 @@ class _Workshop:
             "recipe": asdict(job.recipe),
             "rules": job.rules.as_dict(),
             "device": job.device,
+            "pixel_moments": [self._mean, self._std],
             "operating_point": point.as_dict(),
             "checkpoint_rule": job.rules.applied(self._n_located),
             "n_val_boxes": self._val.truth.n_boxes() if self._spends_boxes(method) else 0,

@@ -12,16 +12,16 @@ from wsl_bench.protocol.score_maps import RawScores, to_truth_resolution
 
 
 def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: TruthView) -> Tally:
-    """Count, for each image and at every threshold, what later metrics need.
+    """Count, for each image and at every threshold, what later metrics need; detections at the frozen threshold.
 
     Args:
         scores: raw maps and probabilities of the split, in the order of `weak`.
-        point: the frozen operating point, for its map scale.
+        point: the frozen operating point, for its map scale and threshold.
 
     Raises:
         MethodError: a map cannot be tallied; the text names the image.
     """
-    builder = TallyBuilder()
+    builder = TallyBuilder(detect_at=point.k())
     scaled = point.scaling().apply(scores.maps)
     for i, image_id in enumerate(weak.image_ids):
         frame, located, ground = weak.frames[i], bool(truth.located[i]), truth.truths[i]

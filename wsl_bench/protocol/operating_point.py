@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.metrics import pixel
+from wsl_bench.metrics.box import box_curves, level_index
 from wsl_bench.metrics.classification import best_decision_threshold
+from wsl_bench.metrics.criteria import BOXACC_LEVELS, LocatedCounts, best_threshold, box_accuracy, objective
+from wsl_bench.metrics.grid import threshold_index
+from wsl_bench.protocol.rules import Rules
 from wsl_bench.protocol.score_maps import Maps, RawScores, Scaling, to_truth_resolution
 
 
@@ -64,6 +67,10 @@ class OperatingPoint:
         """Plain values, for the record."""
         return asdict(self)
 
+    def k(self) -> int | None:
+        """The frozen threshold's place in the grid, from 1 to 1000."""
+        return None if self.threshold is None else threshold_index(self.threshold)
+
     def scaling(self) -> Scaling:
         """The frozen scaling of raw maps."""
         return Scaling(self.map_scale, self.map_factor)  # type: ignore[arg-type]
@@ -78,8 +85,8 @@ class Fit:
     value: float
 
 
-def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSplit) -> Fit:
-    """The scaling and threshold with the highest mean IoU over located validation positives.
+def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSplit, rules: Rules) -> Fit:
+    """The scaling and threshold that are best by the run's criterion over located validation positives.
 
     Args:
         raw: (N, h, w) raw maps of the validation split.
@@ -90,25 +97,33 @@ def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSpli
     """
     fits = []
     for scaling in competing:
-        curve = mean_iou_curve(scaling.apply(raw), val)
-        k = int(curve[1:].argmax()) + 1
+        counts = located_counts(scaling.apply(raw), val, boxes=rules.criterion == "boxacc")
+        curve = objective(rules.criterion, counts, rules.max_fnr)
+        k = int(best_threshold(curve))
         fits.append(Fit(scaling, k / 1000, float(curve[k])))
     return max(fits, key=lambda fit: fit.value)
 
 
-def mean_iou_curve(scaled: Maps, val: ValidationSplit) -> npt.NDArray[np.float64]:
-    """(1001,) mean IoU over the located validation positives at every threshold."""
-    curves = []
+def located_counts(scaled: Maps, val: ValidationSplit, *, boxes: bool) -> LocatedCounts:
+    """Counts of the located validation positives at every threshold, with those of boxes where asked for."""
+    tp, fp, area, boxacc = [], [], [], []
     for i in np.flatnonzero(val.truth.located):
-        frame = val.weak.frames[i]
-        mask = val.truth.truths[i].pixels(frame.height, frame.width)
-        histograms = pixel.pixel_histograms(to_truth_resolution(scaled[i], frame), mask)
-        tp, fp = pixel.curves_from_histograms(*histograms)
-        curves.append(pixel.iou(tp, fp, int(mask.sum())))
-    return np.asarray(np.mean(curves, axis=0), np.float64)
+        frame, truth = val.weak.frames[i], val.truth.truths[i]
+        mask = truth.pixels(frame.height, frame.width)
+        scores = to_truth_resolution(scaled[i], frame)
+        inside, outside = pixel.curves_from_histograms(*pixel.pixel_histograms(scores, mask))
+        tp.append(inside)
+        fp.append(outside)
+        area.append(np.count_nonzero(mask))
+        if boxes:
+            hits = box_curves(scores, truth.boxes).hits_iou
+            boxacc.append(box_accuracy([hits[level_index(level)] for level in BOXACC_LEVELS]))
+    return LocatedCounts(np.array(tp), np.array(fp), np.array(area), np.array(boxacc) if boxes else None)
 
 
-def freeze(epoch: int, fit: Fit | None, fallback: Scaling, scores: RawScores, val: ValidationSplit) -> OperatingPoint:
+def freeze(
+    epoch: int, fit: Fit | None, fallback: Scaling, scores: RawScores, val: ValidationSplit, rules: Rules
+) -> OperatingPoint:
     """Stamp the chosen checkpoint, scaling and thresholds with the validation split they came from."""
     decision = None
     if scores.probability is not None:
@@ -119,7 +134,7 @@ def freeze(epoch: int, fit: Fit | None, fallback: Scaling, scores: RawScores, va
         map_scale=scaling.kind,
         map_factor=scaling.factor,
         threshold=None if fit is None else fit.threshold,
-        criterion="iou" if fit is not None else "none",
+        criterion=rules.criterion if fit is not None else "none",
         value=None if fit is None else fit.value,
         decision_threshold=decision,
         fitted_on=val.stamp(),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from wsl_bench.errors import UsageError
+from wsl_bench.metrics.criteria import CRITERIA, CriterionName
 
 CheckpointRule = Literal["accurate_then_localized", "best_accuracy", "best_localization", "last"]
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,27 @@ class Rules:
         checkpoint: which epoch is taken. `accurate_then_localized` is the InfoMask paper's rule:
             of the N epochs with the best validation accuracy the one that localizes best on
             validation, N = min(5, ceil(epochs / 4)).
+        criterion: what the threshold, the map scale and the checkpoint are fitted to on validation
+            (`metrics.criteria.objective`).
+        max_fnr: the bound of `iop_at_fnr`.
         min_val_located: on fewer located validation positives nothing is fitted: a fitted threshold
             is refused, fixed ones read the most accurate checkpoint.
         display_images: how many test images keep their score maps for display.
     """
 
     checkpoint: CheckpointRule = "accurate_then_localized"
+    criterion: CriterionName = "iou"
+    max_fnr: float = 0.5
     min_val_located: int = 20
     display_images: int = 200
 
     def __post_init__(self) -> None:
         if self.min_val_located < 1:
             raise UsageError(f"--min-val-located {self.min_val_located}: expected at least 1.")
+        if self.criterion not in CRITERIA:
+            raise UsageError(f"--criterion {self.criterion}: expected one of {', '.join(CRITERIA)}.")
+        if not 0 <= self.max_fnr < 1:
+            raise UsageError(f"--max-fnr {self.max_fnr}: expected a share from 0 to below 1.")
         if self.checkpoint not in get_args(CheckpointRule):
             raise UsageError(f"--checkpoint {self.checkpoint}: expected one of {', '.join(get_args(CheckpointRule))}.")
 
@@ -86,6 +96,8 @@ class Rules:
         return {
             "version": PROTOCOL_VERSION,
             "checkpoint": self.checkpoint,
+            "criterion": self.criterion,
+            "max_fnr": self.max_fnr if self.criterion == "iop_at_fnr" else None,
             "min_val_located": self.min_val_located,
             "display_images": self.display_images,
         }
