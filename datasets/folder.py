@@ -21,10 +21,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
+from wsl_bench.data.images import read_grey
 from wsl_bench.data.samples import SPLITS, Split
 
 _SLACK = 1.0  # pixels that a box may reach out of its image: rounding, or a border drawn on the last pixel
-_ORIENTATION = 0x0112  # EXIF tag
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
 
@@ -52,13 +52,13 @@ class Folder(Dataset):
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
-        return _read_image(self.root / sample.metadata["file"])
+        return read_grey(self.root / sample.metadata["file"])
 
     def truth(self, sample: Sample) -> Truth:
         """Boxes of boxes.csv, and the mask where there is one."""
         boxes = np.array([box for _, box in self._boxes.get(sample.image_id, [])], np.float64).reshape(-1, 4)
         mask_file = self.root / "masks" / f"{sample.image_id}.png"
-        mask = _read_image(mask_file) > 0 if mask_file.is_file() else None
+        mask = read_grey(mask_file) > 0 if mask_file.is_file() else None
         return Truth(boxes, mask)
 
     def _sample(self, line: int, row: dict[str, str]) -> Sample:
@@ -75,9 +75,7 @@ class Folder(Dataset):
         if row.get("has_boxes"):
             located = _choice(where, "has_boxes", row["has_boxes"], {"0": 0, "1": 1})
         else:  # many sets have a mask for every image, blank on the healthy ones
-            located = int(
-                image_id in self._boxes or bool(label and mask_file.is_file() and _read_image(mask_file).any())
-            )
+            located = int(image_id in self._boxes or bool(label and mask_file.is_file() and read_grey(mask_file).any()))
         if located and image_id not in self._boxes and not mask_file.is_file():
             raise DataError(
                 where, expected="boxes or a mask, as has_boxes is 1", found="neither",
@@ -204,24 +202,3 @@ def _check_columns(path: Path, needed: tuple[str, ...], header: list[str]) -> No
             path, expected=f"the columns {', '.join(needed)}", found=f"{', '.join(header) or 'none'}",
             fix=f"Add {', '.join(missing)}.",
         )  # fmt: skip
-
-
-def _read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """8-bit grey pixels of an image file.
-
-    Raises:
-        DataError: the file is missing or not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                raise ValueError(f"more than 8 bits a pixel (mode {image.mode}); convert it with a window you choose")
-            if image.getexif().get(_ORIENTATION, 1) != 1:  # are the boxes those of the file or of the screen?
-                raise ValueError("an EXIF rotation; save the image upright, so that boxes and pixels agree")
-            return np.asarray(image.convert("L"))
-    except Exception as error:  # Pillow raises many types on damaged files
-        found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-        raise DataError(
-            path, expected="a readable 8-bit image", found=found,
-            fix="Replace the file, or leave such images out with --skip-corrupt.",
-        ) from None  # fmt: skip

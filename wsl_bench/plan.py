@@ -30,7 +30,7 @@ from wsl_bench.training.recipe import Recipe, ResolvedRecipe
 from wsl_bench.versions import libraries
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
-_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data")
+_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data", "external")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Plan:
     jobs: tuple[Job, ...]
     datasets: tuple[ChosenDataset, ...]
     fixed: dict[str, Any]
+
+    @property
+    def rules(self) -> Rules:
+        """The protocol of the run."""
+        return Rules(**{k: v for k, v in self.fixed["rules"].items() if k != "version" and v is not None})
 
     def rows(self, dataset: str) -> list[tuple[str, str]]:
         """Methods of one dataset, each with the parameters that differ from its defaults."""
@@ -196,7 +201,7 @@ def _training_parts(
         "device": device,
         "threads": THREADS,
         "keeps": rules.checkpoint,
-        "source": source_sha256(*_SHARED_SOURCE),
+        "source": shared_source(),
         "libraries": libraries(),
     }
 
@@ -220,7 +225,7 @@ def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
     A component that is not there any more cannot be compared and counts as unchanged.
     """
     training = key_parts["training"]
-    if training["source"] != source_sha256(*_SHARED_SOURCE) or training["libraries"] != libraries():
+    if training["source"] != shared_source() or training["libraries"] != libraries():
         return True
     parts = [("method", key_parts["method"][0], key_parts["method"][2])]
     if training["trained"] is not None:
@@ -231,6 +236,11 @@ def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
         if entry is not None and entry.source_hash() != source:
             return True
     return False
+
+
+def shared_source() -> str:
+    """sha256 of the source that every result depends on."""
+    return source_sha256(*_SHARED_SOURCE)
 
 
 def _check_located(spec: RunSpec, dataset: ChosenDataset) -> None:

@@ -41,9 +41,15 @@ class Todo:
 
 
 def open_study(
-    spec: RunSpec, out: Path, progress: Callable[[str, int, int], None] = lambda name, done, total: None
+    spec: RunSpec,
+    out: Path,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    check: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
     """Prepare the data, make the plan and claim the folder for it.
+
+    Args:
+        check: called with the plan before anything is written about it; what it raises leaves the folder as it is.
 
     Raises:
         UsageError: the folder holds a run with another recipe, split, dataset content or protocol.
@@ -53,6 +59,7 @@ def open_study(
     before = read_run(out) if (out / RUN_FILE).is_file() else None
     if before is not None:
         _refuse_differences(before["fixed"], plan.fixed, out)
+    check(plan)
     content = _described(spec, plan, before)
     write_run(out, content)
     atomic_write(out / "study.toml", _whole_spec(spec, content).to_toml().encode())

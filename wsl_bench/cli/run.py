@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +11,7 @@ from rich.markup import escape
 
 from wsl_bench.cli.console import errors
 from wsl_bench.cli.console import out as console
+from wsl_bench.cli.folder import check_folder, claimed, default_out
 from wsl_bench.errors import UsageError
 
 
@@ -76,9 +74,9 @@ def run(
     spec = _spec(config, given, extra, skip_corrupt)
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: expected at least 1.")
-    folder = out if out is not None else _default_out(spec.datasets)
-    _check_folder(folder)
-    with _claimed(folder):
+    folder = out if out is not None else default_out(spec.datasets)
+    check_folder(folder)
+    with claimed(folder):
         return _run(spec, folder, jobs, retry_failed)
 
 
@@ -106,44 +104,6 @@ def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_
     return spec
 
 
-def _default_out(datasets: tuple[str, ...]) -> Path:
-    """runs/phantom, runs/bccd364, ...: the same command finds its own run again."""
-    names = [Path(selector).expanduser().resolve().name for selector in datasets]
-    return Path("runs") / re.sub(r"[^A-Za-z0-9.=_-]+", "_", "-".join(names)).strip("_")
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder}: expected a folder, found a file.")
-    if (
-        folder.is_dir()
-        and any(not path.name.startswith(".") for path in folder.iterdir())
-        and not (folder / "run.json").is_file()
-        and not (folder / "prepared").is_dir()
-    ):
-        raise UsageError(f"--out {folder}: expected a new or empty folder or an earlier run, found other files.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {folder}: cannot be made ({error.strerror}).") from None
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder for as long as this one works in it, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"--out {folder}: another run is at work there. Wait for it, or choose another.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     from wsl_bench import study
     from wsl_bench.cli.progress import Preparing, Running
@@ -161,7 +121,7 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     todo = study.remaining(plan, folder, retry_failed=retry_failed)
     for note in todo.notes:
         errors.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
-    n_workers = jobs or _default_jobs(plan)
+    n_workers = jobs or default_jobs(plan)
     with Running(console, todo, n_workers) as running:
         board = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
     print_leaderboard(board, console)
@@ -176,7 +136,8 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     return 1 if board.failures else 0
 
 
-def _default_jobs(plan: Any) -> int:
+def default_jobs(plan: Any) -> int:
+    """Worker processes: one a core that this process may use; one on a GPU."""
     if plan.fixed["device"] == "cuda":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -72,6 +72,22 @@ class Letterbox:
         out = score_map if rows is None else rows @ score_map
         return np.asarray(out if cols is None else out @ cols.T, np.float32)
 
+    def place(self, score_map: FloatArray) -> FloatArray:
+        """A score map (h, w) of the whole stored image in its square (size, size); outside the image it is 0."""
+        out = np.zeros((self.size, self.size), np.float32)
+        out[self.inside()] = stretched(score_map, self.inner_height, self.inner_width)
+        return out
+
+
+def stretched(score_map: FloatArray, height: int, width: int) -> FloatArray:
+    """A score map (h, w) of a whole image at the image's size (height, width): bilinear, `align_corners=False`."""
+    if score_map.shape == (height, width):
+        return score_map
+    h, w = score_map.shape
+    rows, cols = _weights(height, height, 0, height, h), _weights(width, width, 0, width, w)
+    out = score_map if rows is None else rows @ score_map
+    return np.asarray(out if cols is None else out @ cols.T, np.float32)
+
 
 @functools.lru_cache(maxsize=256)
 def _weights(stored: int, inner: int, offset: int, size: int, cells: int) -> FloatArray | None:

@@ -56,7 +56,9 @@ def build_leaderboard(root: Path, *, oracle: bool = False) -> Leaderboard:
     failed: dict[tuple[str, str, str], list[Failure]] = defaultdict(list)
     for failure in failures:
         failed[_name(failure.content)].append(failure)
-    seeds = _seeds_by_dataset(run, [r.content for r in records] + [f.content for f in failures])
+    seeds = _seeds_by_dataset(
+        run, [r.content for r in records if r.content.get("external") is None] + [f.content for f in failures]
+    )
     measured: list[tuple[Values, Row]] = []
     for name in sorted(groups):
         for rule in run["thresholds"]:
@@ -137,6 +139,10 @@ def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], cor
         notes.append("One seed gives no interval for the method.")
     if any(r["status"] == "sanity" for r in rows):
         notes.append("Rows of status sanity are what a map must beat to say anything; they are never ranked.")
+    if any(r["status"] == "external" for r in rows):
+        notes.append(
+            "Rows of status external are maps scored from files; how they were made is not known here. Unranked."
+        )
     for name, skipped in run["skipped"].items():
         notes.append(f"{name}: {len(skipped)} unreadable images left out.")
     if failures:

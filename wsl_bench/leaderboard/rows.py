@@ -87,9 +87,11 @@ def cell_rows(row: Row) -> list[Values]:
 
 
 def training_status(content: Mapping[str, Any]) -> str:
-    """ok, inverted (its map means health) or at_chance (its validation AUC may be 0.5)."""
+    """ok, inverted (its map means health), at_chance (its validation AUC may be 0.5), or where it comes from."""
     if content["sanity"]:
         return "sanity"
+    if content.get("external") is not None:
+        return "external"
     auc = content["val_auc"]
     if auc is not None and auc["low"] <= 0.5 <= auc["high"]:
         return "at_chance"
@@ -100,8 +102,9 @@ def training_status(content: Mapping[str, Any]) -> str:
 def status(row: Row, expected_seeds: int) -> str:
     """The row's status: incomplete if seeds are missing, else the worst of its trainings."""
     each = [training_status(record.content) for record in row.records]
-    if "sanity" in each:
-        return "sanity"
+    for origin in ("sanity", "external"):
+        if origin in each:
+            return origin
     if len(row.records) < expected_seeds:
         return "incomplete"
     return next((name for name in ("at_chance", "inverted") if name in each), "ok")

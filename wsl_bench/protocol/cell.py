@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -188,9 +187,8 @@ class _Workshop:
         scores: RawScores,
         point: OperatingPoint,
     ) -> dict[str, npt.NDArray[np.generic]]:
-        """Score maps of a fixed, hash-chosen sample of the test images: the same for all methods."""
-        by_hash = sorted(range(len(weak)), key=lambda i: hashlib.sha256(weak.image_ids[i].encode()).digest())
-        chosen = sorted(by_hash[: self._job.rules.display_images])
+        """Score maps of the test images that every method shows."""
+        chosen = evaluate.display_sample(weak.image_ids, self._job.rules.display_images)
         maps: dict[str, npt.NDArray[np.generic]] = {
             "image_ids": np.array([weak.image_ids[i] for i in chosen]),
             "score": point.scaling().apply(scores.maps[chosen]).astype(np.float16),

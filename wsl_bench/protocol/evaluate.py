@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.errors import MethodError
 from wsl_bench.metrics.tally import Tally, TallyBuilder
 from wsl_bench.protocol.operating_point import OperatingPoint
-from wsl_bench.protocol.score_maps import RawScores, to_truth_resolution
+from wsl_bench.protocol.score_maps import Maps, RawScores, to_truth_resolution
 
 
 def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: TruthView) -> Tally:
@@ -21,8 +26,28 @@ def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: Truth
     Raises:
         MethodError: a map cannot be tallied; the text names the image.
     """
-    builder = TallyBuilder(detect_at=point.k())
     scaled = point.scaling().apply(scores.maps)
+    return count(lambda i: to_truth_resolution(scaled[i], weak.frames[i]), scores.probability, point.k(), weak, truth)
+
+
+def count(
+    map_of: Callable[[int], Maps],
+    probability: npt.NDArray[np.float64] | None,
+    k: int | None,
+    weak: WeakView,
+    truth: TruthView,
+) -> Tally:
+    """Tallies of score maps that are in [0, 1] and at the resolution of their ground truth.
+
+    Args:
+        map_of: gives the map (H, W) of an image by its place in `weak`; called once for each, in order.
+        probability: (N,) of disease, or None.
+        k: of the frozen threshold k / 1000, at which detections are taken; None for none.
+
+    Raises:
+        MethodError: a map cannot be tallied; the text names the image.
+    """
+    builder = TallyBuilder(detect_at=k)
     for i, image_id in enumerate(weak.image_ids):
         frame, located, ground = weak.frames[i], bool(truth.located[i]), truth.truths[i]
         mask = ground.pixels(frame.height, frame.width) if located else None
@@ -32,14 +57,20 @@ def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: Truth
                 weak.groups[i],
                 int(weak.labels[i]),
                 located,
-                to_truth_resolution(scaled[i], frame),
+                map_of(i),
                 mask,
                 ground.boxes,
-                math.nan if scores.probability is None else float(scores.probability[i]),
+                math.nan if probability is None else float(probability[i]),
             )
         except ValueError as error:
             raise MethodError(f"score map of image {image_id!r}: {error}") from None
     return builder.build()
+
+
+def display_sample(image_ids: Sequence[str], n: int) -> list[int]:
+    """Places of a fixed, hash-chosen sample of the test images, whose maps are kept: the same for all methods."""
+    by_hash = sorted(range(len(image_ids)), key=lambda i: hashlib.sha256(image_ids[i].encode()).digest())
+    return sorted(by_hash[:n])
 
 
 def check_test_is_unseen(point: OperatingPoint, weak: WeakView, truth: TruthView) -> None:

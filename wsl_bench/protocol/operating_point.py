@@ -7,12 +7,15 @@ evaluates test takes an `OperatingPoint` and has nothing to search with.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.metrics import pixel
@@ -95,22 +98,32 @@ def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSpli
     Returns:
         The fit; among tied thresholds the lowest, k / 1000 with k from 1 to 1000.
     """
+    frames, scaled = val.weak.frames, [scaling.apply(raw) for scaling in competing]
+    ways = [partial(_at_truth_resolution, maps, frames) for maps in scaled]
+    return best_fit(dict(zip(competing, ways, strict=True)), val, rules)
+
+
+def best_fit(competing: Mapping[Scaling, Callable[[int], Maps]], val: ValidationSplit, rules: Rules) -> Fit:
+    """The same for maps however they come: each scaling gives the map of an image at its ground truth's resolution."""
     fits = []
-    for scaling in competing:
-        counts = located_counts(scaling.apply(raw), val, boxes=rules.criterion == "boxacc")
+    for scaling, map_of in competing.items():
+        counts = _located_counts(map_of, val, boxes=rules.criterion == "boxacc")
         curve = objective(rules.criterion, counts, rules.max_fnr)
         k = int(best_threshold(curve))
         fits.append(Fit(scaling, k / 1000, float(curve[k])))
     return max(fits, key=lambda fit: fit.value)
 
 
-def located_counts(scaled: Maps, val: ValidationSplit, *, boxes: bool) -> LocatedCounts:
+def _at_truth_resolution(scaled: Maps, frames: Sequence[Letterbox], i: int) -> Maps:
+    return to_truth_resolution(scaled[i], frames[i])
+
+
+def _located_counts(map_of: Callable[[int], Maps], val: ValidationSplit, *, boxes: bool) -> LocatedCounts:
     """Counts of the located validation positives at every threshold, with those of boxes where asked for."""
     tp, fp, area, boxacc = [], [], [], []
     for i in np.flatnonzero(val.truth.located):
         frame, truth = val.weak.frames[i], val.truth.truths[i]
-        mask = truth.pixels(frame.height, frame.width)
-        scores = to_truth_resolution(scaled[i], frame)
+        mask, scores = truth.pixels(frame.height, frame.width), map_of(int(i))
         inside, outside = pixel.curves_from_histograms(*pixel.pixel_histograms(scores, mask))
         tp.append(inside)
         fp.append(outside)

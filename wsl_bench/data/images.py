@@ -1,0 +1,34 @@
+"""Image files as 8-bit grey pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wsl_bench.errors import DataError
+
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+def read_grey(path: Path) -> npt.NDArray[np.uint8]:
+    """8-bit grey pixels (H, W) of an image file.
+
+    Raises:
+        DataError: the file is missing or not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                raise ValueError(f"more than 8 bits a pixel (mode {image.mode}); convert it with a window you choose")
+            if image.getexif().get(_ORIENTATION, 1) != 1:  # are the boxes those of the file or of the screen?
+                raise ValueError("an EXIF rotation; save the image upright, so that boxes and pixels agree")
+            return np.asarray(image.convert("L"))
+    except Exception as error:  # Pillow raises many types on damaged files
+        found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise DataError(
+            path, expected="a readable 8-bit image", found=found,
+            fix="Replace the file, or leave such images out with --skip-corrupt.",
+        ) from None  # fmt: skip
