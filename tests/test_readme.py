@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, environment, tiny_folder
+from PIL import Image
 
 README = (ROOT / "README.md").read_text()
+SCORE = (ROOT / "docs" / "score.md").read_text()
 # The README's runs are made small by what is appended here: fewer images, epochs and seeds.
 SMALL = {
     "phantom": "--epochs 1 --seeds 1 --set recipe.width=0.1 --set phantom.n_train=64 --set phantom.n_val=60"
@@ -20,20 +24,21 @@ SMALL = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
 
 
 def commands() -> list[str]:
     """Every wslbench command line; the two that install are the first and the second block."""
-    lines = [line for block in blocks("bash")[2:] for line in block.splitlines()]
+    lines = [line for block in [*blocks("bash")[2:], *blocks("bash", SCORE)] for line in block.splitlines()]
     main = blocks("bash")[0].strip().split(" && ")[-1]
-    return [main, *(line for line in lines if line.startswith("wslbench"))]
+    # The page on scoring shows some that the README has.
+    return list(dict.fromkeys([main, *(line for line in lines if line.startswith("wslbench"))]))
 
 
 def small(command: str) -> str:
     if not command.startswith("wslbench run"):
-        return command
+        return command.replace("CELL.json", "my_images--infomask--seed0--*.json")
     if "squares" in command:
         return f"{command} {SMALL['squares']}"
     if "my_images" in command:
@@ -47,7 +52,12 @@ def small(command: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh folder with what the README says to write: two plug-ins, and a user's images."""
     place = tmp_path_factory.mktemp("reader")
-    tiny_folder(place / "my_images")
+    data = tiny_folder(place / "my_images")
+    shutil.copytree(data / "images", place / "new_images")
+    (place / "my_maps").mkdir()
+    for file in (data / "images").iterdir():
+        with Image.open(file) as image:
+            np.save(place / "my_maps" / f"{file.stem}.npy", np.asarray(image, np.float32) / 255)
     for path, code in zip(re.findall(r"`(my_plugins/\S+\.py)`", README), blocks("python"), strict=True):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_text(code)

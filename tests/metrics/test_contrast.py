@@ -30,7 +30,7 @@ def mean_and_variance(pixels: list[Fraction]) -> tuple[Fraction, Fraction]:
     return mean, sum(((p - mean) ** 2 for p in pixels), Fraction(0)) / len(pixels)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(scored_truths())
 def test_contrast_of_a_map(sample: tuple[NDArray[np.float32], NDArray[np.bool_]]) -> None:
     scores, truth = sample
@@ -52,7 +52,7 @@ areas = st.integers(0, 20)
 sides = areas.flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, 3 * n), st.just(n)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(st.tuples(sides, sides), max_size=6))
 def test_contrast_of_counts(images: list[tuple[Side, Side]]) -> None:
     columns = np.array(images, dtype=np.float64).reshape(-1, 2, 3)
@@ -99,7 +99,7 @@ def test_two_constants_have_an_infinite_one() -> None:
     assert math.isfinite(contrast_of(soft_counts(scores, truth), 9, 54))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(st.lists(scored_truths(), max_size=3))
 def test_relevance_mass(samples: list[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> None:
     counts = [soft_counts(scores, truth) for scores, truth in samples]

@@ -94,7 +94,7 @@ def hits_of(image: Located, k: int) -> tuple[list[int], list[int]]:
     return iou, iobb
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(located_images(), max_size=3))
 def test_hits_at_a_threshold_and_at_a_level(images: list[Located]) -> None:
     tally = tally_of(images)
@@ -191,7 +191,7 @@ def slow_objective(
 bounds = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.9]) | st.floats(0, 0.99)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(located_images(), min_size=1, max_size=4), bounds, st.data())
 def test_every_criterion_is_that_of_the_loops(images: list[Located], max_fnr: float, data: st.DataObject) -> None:
     counts = counts_of(images)

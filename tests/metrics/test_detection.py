@@ -177,7 +177,7 @@ images = st.integers(0, 1)
 detected_boxes = st.tuples(images, whole_boxes, st.sampled_from([0.25, 0.5, 0.75, 1.0]))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(
     st.lists(detected_boxes, max_size=10),
     st.lists(st.tuples(images, whole_boxes | quarters), max_size=5),
@@ -254,7 +254,7 @@ def slow_froc(detections: Ranked, n_truth: int, n_images: int) -> Fraction:
     return total / 7
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(ranked, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_average_precision_is_that_of_the_loop(detections: Ranked, missed: int, order: Random) -> None:
     n_truth = max(1, sum(hit for _, hit in detections) + missed)
@@ -268,7 +268,7 @@ def test_average_precision_is_that_of_the_loop(detections: Ranked, missed: int, 
         assert value >= without_interpolation - 1e-12
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(ranked, st.integers(0, 3), st.integers(1, 40), st.randoms(use_true_random=False))
 def test_froc_is_that_of_the_loop(detections: Ranked, missed: int, n_images: int, order: Random) -> None:
     n_truth = max(1, sum(hit for _, hit in detections) + missed)
