@@ -178,10 +178,15 @@ def accuracies(test: Images, maps: Map, k: int) -> dict[str, float]:
     return out
 
 
+def judged(test: Images) -> list[int]:
+    """Healthy images and located positives: of other positives nobody knows what a detection has found."""
+    return [i for i in range(len(test.ids)) if test.located[i] or test.labels[i] == 0]
+
+
 def ranked_detections(test: Images, maps: Map, k: int, level: Fraction) -> list[tuple[float, bool]]:
     """Score and whether true, of all images, by COCO's greedy rule."""
     found = []
-    for i in range(len(test.ids)):
+    for i in judged(test):
         free = [corners(box) for box in test.boxes[i]]
         for _, box, score in sorted(components_of(maps[i], k), key=lambda one: -one[2]):
             best = max(free, key=lambda truth: overlaps(box, truth)[0], default=None)
@@ -208,7 +213,7 @@ def precisions(test: Images, maps: Map, k: int) -> dict[str, float]:
         out[f"ap_{percent}"] = float(area)
         if percent == 30:
             rates = [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), *map(Fraction, (1, 2, 4, 8))]
-            reached = [max((t for t, f in curve if f <= rate * len(test.ids)), default=0) for rate in rates]
+            reached = [max((t for t, f in curve if f <= rate * len(judged(test))), default=0) for rate in rates]
             out["froc_30"] = mean(reached) / n_truth
     return out
 

@@ -52,11 +52,12 @@ def _accuracies(tally: Tally, k: int) -> dict[str, float | None]:
 
 
 def _precisions(tally: Tally, k: int) -> dict[str, float | None]:
-    """AP and FROC over all test images, the healthy ones included."""
-    names = [f"ap_{_percent(level)}" for level in AP_LEVELS]
+    """AP and FROC over test images, the healthy ones included, but not positives whose lesions are not marked."""
+    names = [*(f"ap_{_percent(level)}" for level in AP_LEVELS), f"froc_{_percent(FROC_LEVEL)}"]
+    out: dict[str, float | None] = dict.fromkeys(names)
     if (tally.detected_at != k).any():
-        return dict.fromkeys([*names, f"froc_{_percent(FROC_LEVEL)}"])
-    out: dict[str, float | None] = {}
+        return out
+    tally = tally.select(tally.located | (tally.labels == 0))
     for level in AP_LEVELS:
         found = true_detections(
             tally.detection_image, tally.detection_boxes, tally.detection_scores, tally.box_image, tally.boxes, level

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.rows import METRICS, Values
 
 _BEFORE = (
@@ -37,8 +38,10 @@ def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
     for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
         table = [row for row in rows if (row["dataset"], row["threshold_rule"]) == (dataset, rule)]
         parts += [f"## {dataset}, threshold {_rule_text(rule)}", "", _sizes(table), ""]
-        parts += [_line(_HEADER), _line(["---"] * len(_HEADER))]
-        parts += [_line(_cells(row)) for row in table] + [""]
+        oracle = [column for column in ORACLE_COLUMNS if column in table[0]]
+        header = [*_HEADER, *oracle]
+        parts += [_line(header), _line(["---"] * len(header))]
+        parts += [_line([*_cells(row), *(_number(row[column]) for column in oracle)]) for row in table] + [""]
     parts += [f"- {note}" for note in notes]
     return "\n".join(parts) + "\n"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from wsl_bench.leaderboard.build import Leaderboard
 from wsl_bench.leaderboard.export import rank_text, row_name, status_text
+from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.rows import Values
 
 
@@ -20,6 +21,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         console.print(_table(table, dataset, rule))
         if beside := _accuracies(table):
             console.print(f"[dim]{escape(beside)}[/]")
+        if ORACLE_COLUMNS[0] in table[0]:
+            console.print(_oracle_table(table))
     for note in board.notes:
         console.print(f"[dim]{escape(note)}[/]")
 
@@ -39,6 +42,18 @@ def _table(rows: Sequence[Values], dataset: str, rule: str) -> Table:
     table.add_column("status", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row, ranked), style="dim" if row["status"] == "sanity" else "")
+    return table
+
+
+def _oracle_table(rows: Sequence[Values]) -> Table:
+    """What thresholds chosen on test would give, apart from the table that is ranked."""
+    table = Table(title="thresholds chosen on test: upper bounds, never ranked", box=None, pad_edge=False,
+                  padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
+    table.add_column("method", overflow="fold")
+    for column in ORACLE_COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(escape(row_name(row)), *(_short(row[column], 3) for column in ORACLE_COLUMNS))
     return table
 
 

@@ -21,6 +21,8 @@ CriterionName = Literal["iou", "dice", "iop_at_fnr", "boxacc"]
 CRITERIA: tuple[str, ...] = get_args(CriterionName)
 # MaxBoxAccV2's levels (Choe et al., CVPR 2020).
 BOXACC_LEVELS = (0.3, 0.5, 0.7)
+# Means of equal counts may differ in their last bits, by the processor's way of summing; they are equal here.
+_SLACK = 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ def objective(name: CriterionName, counts: LocatedCounts, max_fnr: float, weight
         return _mean(counts.boxacc, weights)
     if name == "iop_at_fnr":
         missed = _mean(pixel.fnr(tp, area), weights)
-        return np.where(missed <= max_fnr, _mean(pixel.iop(tp, fp), weights), -missed)
+        return np.where(missed <= max_fnr + _SLACK, _mean(pixel.iop(tp, fp), weights), -missed)
     return _mean(pixel.iou(tp, fp, area) if name == "iou" else pixel.dice(tp, fp, area), weights)
 
 
 def best_threshold(curve: Float) -> NDArray[np.int64]:
     """The k of the best threshold k / 1000, from 1 to 1000; the lowest among ties. (..., 1001) -> (...)."""
-    return np.asarray(curve[..., 1:].argmax(axis=-1) + 1, dtype=np.int64)
+    used = curve[..., 1:]
+    tied = used >= used.max(axis=-1, keepdims=True) - _SLACK
+    return np.asarray(tied.argmax(axis=-1) + 1, dtype=np.int64)
 
 
 def _mean(values: Float, weights: Float | None) -> Float:

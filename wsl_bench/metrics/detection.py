@@ -69,7 +69,8 @@ def true_detections(
     """Which detections find a ground-truth box that none before them has found.
 
     In descending order of score, ties in the order given, each detection takes the free ground-truth box of its
-    image with the highest IoU, if that is at least `level` (COCO's rule: Lin et al., ECCV 2014).
+    image with the highest IoU, the first among equals, if that is at least `level` (as COCO matches: Lin et al.,
+    ECCV 2014).
 
     Args:
         image, boxes, scores: (D,), (D, 4) x, y, width, height, (D,) of a split's detections.

@@ -20,6 +20,7 @@ from wsl_bench.metrics.detection import detect
 from wsl_bench.metrics.grid import THRESHOLDS
 from wsl_bench.metrics.pixel import at_least, curves_from_histograms, pixel_histograms
 from wsl_bench.metrics.soft import soft_counts
+from wsl_bench.metrics.truth import clipped_boxes
 
 TALLY_VERSION = 2
 
@@ -39,7 +40,7 @@ class Tally:
         inside, outside: uint32 (N, 1001), pixels in each threshold bin inside and outside the ground truth.
         components: uint32 (N, 1001), 8-connected components at each threshold.
         box_image: int32 (B,), the index of the image to which a box belongs, ascending.
-        boxes: float64 (B, 4), x, y, width, height in pixels, as given.
+        boxes: float64 (B, 4), x, y, width, height in pixels, clipped to the image.
         iou_largest, iou_any, iobb_any: float64 (B, 1001), as in `box.BoxCurves`.
         hits_image: int32 (H,), the index of the image to which a row of the hits belongs, ascending.
         hit_steps_iou, hit_steps_iobb: signed integers (H, 19, 1001), hits at threshold k minus hits at k + 1
@@ -242,7 +243,7 @@ class TallyBuilder:
             "outside": [outside],
             "components": [curves.components],
             "box_image": [index] * n_boxes,
-            "boxes": np.array(boxes, dtype=np.float64),
+            "boxes": clipped_boxes(boxes, *scores.shape),
             "iou_largest": curves.iou_largest,
             "iou_any": curves.iou_any,
             "iobb_any": curves.iobb_any,

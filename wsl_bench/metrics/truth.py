@@ -18,6 +18,20 @@ def checked_boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return array
 
 
+def clipped_boxes(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """The boxes (K, 4) clipped to an image; one wholly outside keeps no area.
+
+    Raises:
+        ValueError: as `checked_boxes`.
+    """
+    checked = checked_boxes(boxes)
+    size = np.array([width, height], dtype=np.float64)
+    low, high = np.clip(checked[:, :2], 0, size), np.clip(checked[:, :2] + checked[:, 2:], 0, size)
+    # As given where nothing is cut: x + w - x need not be w.
+    inside = (checked[:, :2] == low) & (checked[:, :2] + checked[:, 2:] == high)
+    return np.concatenate([low, np.where(inside, checked[:, 2:], high - low)], axis=1)
+
+
 def rasterize_boxes(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.bool_]:
     """The union of boxes as a mask.
 
