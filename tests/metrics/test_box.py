@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -214,6 +215,22 @@ def test_a_healthy_image_has_only_components() -> None:
     assert not curves.hits_iou.any()
     with_box = box_curves(scores, np.array([[0, 0, 3, 3.0]]))
     assert_array_equal(curves.components, with_box.components)
+
+
+def test_a_large_noisy_map_in_bounded_memory() -> None:
+    """1024 x 1024 with a hundred thousand components: a few times the map's own 4 MiB."""
+    scores = np.random.default_rng(0).random((1024, 1024)).astype(np.float32)
+    boxes = np.array([[100, 100, 300, 200], [600, 500, 250, 333.0]])
+    box_curves(scores[:8, :8], boxes)  # compiled before it is measured
+    tracemalloc.start()
+    curves = box_curves(scores, boxes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert curves.components.max() > 50_000
+    assert peak < 32 * 2**20
+    for k in (0, 500, 900):
+        _, n = ndimage.label(scores >= GRID[k], structure=np.ones((3, 3)))
+        assert curves.components[k] == n
 
 
 def test_the_inputs_stay_as_they_are() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsl_bench import params, registry
-from wsl_bench.method import Network, PostHocMethod, Task
+from wsl_bench.method import Batch, Network, PostHocMethod, Task
 
 Half = Callable[[Any, Tensor], Tensor]
 
@@ -102,6 +102,21 @@ def test_densenet_enlarges_small_images_and_only_those(side: int, input_size: in
         torch.testing.assert_close(net(images), net(enlarged))
         assert net.forward_features(images).shape[-2:] == (cells, cells)
     assert all(name.startswith(("features.conv0", "features.norm0")) for name in list(net.state_dict())[:2])
+
+
+def test_densenet_enlarges_late_in_training_and_always_elsewhere() -> None:
+    cls = registry.discover("network").get("densenet121").cls
+    network = cast(Network, params.build(cls, "densenet121", {"enlarge_from": 0.5}))
+    net: Any = network.build(Task(1, 64, 0.25, "batch", 0)).train()
+    sides: list[int] = []
+    net.features.conv0.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    batch = Batch(torch.randn(2, 1, 64, 64), torch.tensor([0, 1]))
+    for progress in (0.0, 0.49, 0.5, 1.0):
+        network.loss(net, batch, progress)
+    network.probability(net.eval(), batch.images)
+    network.loss(net.train(), batch, 0.1)
+    net(batch.images)
+    assert sides == [64, 64, 96, 96, 96, 64, 96]
 
 
 def test_a_smaller_stem_changes_nothing_at_the_start_but_its_weights() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from conftest import tiny_folder
+from PIL import Image
+from scipy import ndimage
 from study_helper import plan_of, run_plan
 
 from wsl_bench import PriorMethod
 from wsl_bench.errors import MethodError, UsageError
 from wsl_bench.method import PriorData, Task
+from wsl_bench.metrics.criteria import CriterionName
 from wsl_bench.metrics.truth import rasterize_boxes
 from wsl_bench.plan import make_plan
 from wsl_bench.protocol.operating_point import ValidationSplit, fit_threshold
@@ -48,6 +52,45 @@ def test_the_threshold_is_the_best_of_a_plain_loop(study: Path, tmp_path: Path) 
             best_k, best = k, float(np.mean(each))
     assert fit.threshold == best_k / 1000
     assert fit.value == pytest.approx(best, abs=1e-12)
+
+
+def loop_value(criterion: str, val: ValidationSplit, raw: npt.NDArray[np.float32], k: int) -> float:
+    """A criterion at one threshold by plain loops over the located validation images."""
+    each: dict[str, list[float]] = {name: [] for name in ("dice", "iop", "fnr", "boxacc")}
+    for i in np.flatnonzero(val.truth.located):
+        frame, (box,) = val.weak.frames[i], val.truth.truths[i].boxes
+        predicted = to_truth_resolution(raw[i], frame) >= np.float32(k / 1000)
+        truth = rasterize_boxes(box[None], frame.height, frame.width)
+        both = (predicted & truth).sum()
+        each["dice"].append(2 * both / (predicted.sum() + truth.sum()))
+        each["iop"].append(both / predicted.sum() if predicted.any() else 0.0)
+        each["fnr"].append(1 - both / truth.sum())
+        best = 0.0
+        for rows, columns in ndimage.find_objects(ndimage.label(predicted, np.ones((3, 3)))[0]):
+            height = max(0, min(rows.stop, box[1] + box[3]) - max(rows.start, box[1]))
+            width = max(0, min(columns.stop, box[0] + box[2]) - max(columns.start, box[0]))
+            areas = (rows.stop - rows.start) * (columns.stop - columns.start) + box[2] * box[3]
+            best = max(best, height * width / (areas - height * width))
+        each["boxacc"].append(sum(best >= level for level in (0.3, 0.5, 0.7)) / 3)
+    means = {name: float(np.mean(values)) for name, values in each.items()}
+    if criterion == "iop_at_fnr":
+        return means["iop"] if means["fnr"] <= 0.4 + 1e-12 else -means["fnr"]
+    return means[criterion]
+
+
+@pytest.mark.parametrize("criterion", ["dice", "iop_at_fnr", "boxacc"])
+def test_every_criterion_is_fitted(study: Path, tmp_path: Path, criterion: CriterionName) -> None:
+    val = val_of(study, tmp_path)
+    noise = np.random.default_rng(1).random((len(val.weak), 8, 8)).astype(np.float32)
+    raw = noise * 0.3
+    for i, frame in enumerate(val.weak.frames):
+        mask = val.truth.truths[i].pixels(frame.height, frame.width)
+        raw[i] += 0.7 * np.asarray(Image.fromarray(frame.apply(mask.astype(np.uint8) * 255)).resize((8, 8))) / 255
+    fit = fit_threshold(raw, (Scaling("none", 1.0),), val, Rules(criterion=criterion, max_fnr=0.4))
+    curve = [loop_value(criterion, val, raw, k) for k in range(1, 1001)]
+    assert fit.value == pytest.approx(max(curve), abs=1e-12)
+    assert fit.threshold == (int(np.argmax(np.array(curve) >= max(curve) - 1e-12)) + 1) / 1000
+    assert fit.value > 0
 
 
 def test_the_better_scaling_is_taken_and_ties_go_to_the_first(study: Path, tmp_path: Path) -> None:
