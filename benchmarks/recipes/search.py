@@ -47,7 +47,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "gradcam": ("", _START, _RATE, "symmetric_start=all", "recipe.epochs=6", "recipe.epochs=8"),
     "chexcam": (
         f"{_SMALL},symmetric_start=all", _SMALL, f"{_SMALL},symmetric_start=all,{_RATE}",
-        f"{_SMALL},symmetric_start=all,recipe.batch_size=16", "", "stem_scale=1",
+        f"{_SMALL},symmetric_start=all,recipe.batch_size=16", "", "enlarge_from=0",
     ),
 }  # fmt: skip
 
