@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,8 @@ from wsl_bench.data.images import read_grey
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import DataError, UsageError
 from wsl_bench.method import Method, Network, PostHocMethod, Task
-from wsl_bench.protocol.score_maps import Maps, Scaling, score, to_truth_resolution
-from wsl_bench.store.records import Record, read_records
+from wsl_bench.protocol.score_maps import MAP_BATCH, Maps, Scaling, score, to_truth_resolution
+from wsl_bench.store.records import Record, peek_records
 from wsl_bench.training.device import to_device
 from wsl_bench.training.inputs import Inputs
 
@@ -57,7 +57,7 @@ def find_cell(checkpoint: Path, method: str | None) -> Record:
             f"{checkpoint}: expected RUN/records/CELL.json or RUN/trainings/TRAINING/epoch-NNN.safetensors of a run, "
             "found no such file."
         )
-    records = [r for r in read_records(root)[0] if r.content["checkpoint"] is not None]
+    records = [r for r in peek_records(root) if r.content["checkpoint"] is not None]
     if path.suffix == ".json":
         found = [r for r in records if r.slug == path.stem]
         wanted = "a finished cell that was trained"
@@ -100,28 +100,28 @@ def image_files(images: Path) -> list[Path]:
     return files
 
 
-def localize(record: Record, files: Sequence[Path], device: str) -> Localized:
-    """Run the cell's chosen checkpoint over image files.
+def localize(record: Record, files: Sequence[Path], device: str) -> Iterator[Localized]:
+    """Run the cell's chosen checkpoint over image files, a batch at a time.
 
     Raises:
-        DataError: an image that cannot be read. UsageError: a checkpoint that is gone or damaged, or a record made
-            before its pixel statistics were kept.
+        DataError: an image that cannot be read. UsageError: a checkpoint that is gone, damaged or of another code,
+            or a record made before its pixel statistics were kept.
     """
     content = record.content
     method, net = _trained(record, device)
-    size, frames, squares = int(content["recipe"]["image_size"]), [], []
-    for file in files:
-        pixels = read_grey(file)
-        frames.append(Letterbox.fit(pixels.shape[0], pixels.shape[1], size))
-        squares.append(frames[-1].apply(pixels))
-    names = tuple(file.stem for file in files)
-    labels = np.zeros(len(names), np.int64)  # not known, and not looked at
-    view = WeakView(names, names, labels, np.stack(squares), tuple(frames), "")
-    scores = score(method, net, Inputs(view, *_moments(record), device), names)
-    point = content["operating_point"]
-    scaled = Scaling(point["map_scale"], point["map_factor"]).apply(scores.maps)
-    maps = tuple(to_truth_resolution(one, frame) for one, frame in zip(scaled, frames, strict=True))
-    return Localized(names, maps, scores.probability)
+    moments, point = _moments(record), content["operating_point"]
+    scaling, size = Scaling(point["map_scale"], point["map_factor"]), int(content["recipe"]["image_size"])
+    for start in range(0, len(files), MAP_BATCH):
+        batch = files[start : start + MAP_BATCH]
+        pixels = [read_grey(file) for file in batch]
+        frames = tuple(Letterbox.fit(image.shape[0], image.shape[1], size) for image in pixels)
+        squares = np.stack([frame.apply(image) for frame, image in zip(frames, pixels, strict=True)])
+        names = tuple(file.stem for file in batch)
+        labels = np.zeros(len(names), np.int64)  # not known, and not looked at
+        view = WeakView(names, names, labels, squares, frames, "")
+        scores = score(method, net, Inputs(view, *moments, device), names)
+        maps = zip(scaling.apply(scores.maps), frames, strict=True)
+        yield Localized(names, tuple(to_truth_resolution(one, frame) for one, frame in maps), scores.probability)
 
 
 def _moments(record: Record) -> tuple[float, float]:
@@ -135,14 +135,22 @@ def _trained(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
     """The method and its network with the chosen checkpoint's weights."""
     content: dict[str, Any] = record.content
     entry = registry.discover("method").get(content["method"])
-    method = cast(Method, params.build(entry.cls, entry.name, content["params"]))
+    # A file to start from, which may be gone, says nothing any more: the checkpoint has every weight.
+    values = {k: v for k, v in content["params"].items() if k != "weights"}
+    method = cast(Method, params.build(entry.cls, entry.name, values))
     network = cast(Network, method)
     if isinstance(method, PostHocMethod):
         trained = registry.discover("network").get(method.trained_as)
         network = cast(Network, params.build(trained.cls, trained.name, method.network_params()))
     recipe = content["recipe"]
     net = network.build(Task(1, recipe["image_size"], recipe["width"], recipe["norm"], 0))
-    net.load_state_dict(load_tensors(_checkpoint(record)))
+    try:
+        net.load_state_dict(load_tensors(_checkpoint(record)))
+    except RuntimeError:  # other layers
+        raise UsageError(
+            f"{record.slug}: its checkpoint does not fit the network of this version of the code. Use the version that "
+            "trained it (`versions` and `key_parts` in the record), or train it again."
+        ) from None
     return method, to_device(net, device)
 
 

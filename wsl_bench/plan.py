@@ -30,7 +30,7 @@ from wsl_bench.training.recipe import Recipe, ResolvedRecipe
 from wsl_bench.versions import libraries
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
-_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data", "external")
+_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data")
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,13 @@ def _trained_by(method: ChosenMethod) -> _Trained | None:
     if isinstance(component, PostHocMethod):
         entry = registry.discover("network").get(component.trained_as)
         network: Network = params.build(entry.cls, entry.name, component.network_params())
-        return _network(network, "network", entry.name, entry.source_hash())
+        return _network(network, "network", entry.name, entry.source_hash(), method.entry.recipe)
     return None
 
 
-def _network(network: Network, kind: str, name: str, source: str, variant: Mapping[str, Any] | None = None) -> _Trained:
+def _network(network: Network, kind: str, name: str, source: str, variant: Mapping[str, Any]) -> _Trained:
     return _Trained(
-        kind, name, params.values_of(network), params.fingerprint(network), {**network.recipe, **(variant or {})},
+        kind, name, params.values_of(network), params.fingerprint(network), {**network.recipe, **variant},
         network.relative_cost, source,
     )  # fmt: skip
 
@@ -222,8 +222,11 @@ def _cell(dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dic
 def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
     """Whether a cell was computed with other libraries or other source, ours or a plug-in's, than now.
 
-    A component that is not there any more cannot be compared and counts as unchanged.
+    A component that is not there any more cannot be compared and counts as unchanged. Maps from files depend on
+    what counts them alone.
     """
+    if "external" in key_parts:
+        return bool(key_parts["counted_by"] != counted_by())
     training = key_parts["training"]
     if training["source"] != shared_source() or training["libraries"] != libraries():
         return True
@@ -241,6 +244,12 @@ def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
 def shared_source() -> str:
     """sha256 of the source that every result depends on."""
     return source_sha256(*_SHARED_SOURCE)
+
+
+def counted_by() -> dict[str, Any]:
+    """Source and libraries on which the figures of maps from files depend."""
+    used = {name: version for name, version in libraries().items() if name in ("numpy", "numba", "pillow")}
+    return {"source": source_sha256("protocol", "metrics", "data", "external"), "libraries": used}
 
 
 def _check_located(spec: RunSpec, dataset: ChosenDataset) -> None:

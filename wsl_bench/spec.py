@@ -47,7 +47,7 @@ class RunSpec:
 
     def to_toml(self) -> str:
         """A study file that runs this again."""
-        content = {
+        content: dict[str, Any] = {
             "methods": list(self.methods),
             "datasets": list(self.datasets),
             "seeds": list(self.seeds),
@@ -56,10 +56,11 @@ class RunSpec:
             "skip_corrupt": self.skip_corrupt,
             "checkpoint": self.rules.checkpoint,
             "criterion": self.rules.criterion,
-            "max_fnr": self.rules.max_fnr,
             "min_val_located": self.rules.min_val_located,
             "set": dict(self.settings),
         }
+        if self.rules.max_fnr is not None:  # TOML has no word for "not given"
+            content["max_fnr"] = self.rules.max_fnr
         return tomli_w.dumps(content)
 
 

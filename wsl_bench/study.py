@@ -16,7 +16,7 @@ from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.atomic import atomic_write
-from wsl_bench.store.records import Failure, read_records, set_aside
+from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
 from wsl_bench.store.run_file import read_run, write_run
 from wsl_bench.training.device import auto_precision, resolve_device
@@ -78,7 +78,8 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     if stale:
         notes.append(
             f"{len(stale)} records were made by another version of the code, of a plug-in or of a library; they are "
-            f"in {out / 'records' / 'superseded'}, and their cells are computed again where this command names them."
+            f"in {out / 'records' / 'superseded'}, and their cells are computed again where this command names them "
+            "(maps from files: score them again)."
         )
     done = {record.slug for record in records}
     planned = {cell.slug for cell in plan.cells()}
@@ -90,6 +91,14 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
         if cells:
             jobs.append(replace(job, cells=cells))
     return Todo(tuple(jobs), len(done & planned), failed, tuple(notes))
+
+
+def lost_by(plan: Plan, out: Path) -> list[str]:
+    """Cells in a folder that were made by other code or libraries than now, and that the plan would not make again."""
+    again = {(c.dataset, c.method, c.shown_params, c.seed) for c in plan.cells()}
+    found = {r.slug: r.content for r in peek_records(out) if r.content.get("external") is None}
+    names = {slug: (c["dataset"], c["method"], c["method_params"], c["seed"]) for slug, c in found.items()}
+    return [slug for slug in _superseded(plan, list(found.items())) if names[slug] not in again]
 
 
 def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]) -> Leaderboard:

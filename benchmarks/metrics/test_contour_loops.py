@@ -75,6 +75,7 @@ def test_boxes_at_every_threshold(benchmark: Any, kind: str, way: str) -> None:
     options = {"every": "all" in way, "distinct": "distinct" in way}
     found = benchmark.pedantic(contour_loop, (scores,), options, rounds=rounds)
     assert len(found) == 1000 or options["distinct"]
-    # Other rounding, holes and the +1 convention: alike, not equal (equality: tests/metrics/test_wsolevaluation.py).
-    reference = ours.iou_any if options["every"] else ours.iou_largest
-    assert abs(found.max() - reference.max()) < 0.1
+    if kind != "noisy":  # in noise the holes, boxes of their own over there, can fit better than any component
+        # Other rounding and the +1 convention: alike, not equal (equality: tests/metrics/test_wsolevaluation.py).
+        reference = ours.iou_any if options["every"] else ours.iou_largest
+        assert abs(found.max() - reference.max()) < 0.1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,18 @@ from conftest import tiny_folder
 from PIL import Image
 from safetensors.numpy import save_file
 
+from wsl_bench import study
 from wsl_bench.cli import main
+from wsl_bench.cli.score import _spec
+from wsl_bench.data.geometry import Letterbox
+from wsl_bench.errors import DataError
+from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import open_maps
 from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.metrics.grid import THRESHOLDS
 from wsl_bench.metrics.truth import rasterize_boxes
+from wsl_bench.spec import RunSpec
+from wsl_bench.store.records import write_record
 
 Maps = dict[str, npt.NDArray[np.float32]]
 Command = Callable[..., "Done"]
@@ -172,9 +181,117 @@ def test_seeds_make_one_row_and_the_same_seed_again_replaces(wslbench: Command, 
             "score", source, "--datasets", "data", "--name", "theirs", "--seed", seed, "--out", "plain", cwd=place
         )
         assert done.returncode == 0, done.stderr
+    assert "takes the place" in done.stdout
     assert external_row(place / "plain", "theirs")["n_seeds"] == "2"
     assert len(list((place / "plain" / "records" / "superseded").glob("*.json"))) == 1
     assert {r["status"] for r in rows(place / "plain" / "leaderboard.csv")} == {"sanity", "external"}
+
+
+def test_one_row_holds_one_way_of_reading_maps(wslbench: Command, place: Path) -> None:
+    before = (place / "plain" / "leaderboard.csv").read_text()
+    for extra in (("--threshold", "0.5"), ("--map-scale", "image")):
+        done = wslbench(
+            "score",
+            "maps",
+            "--datasets",
+            "data",
+            "--name",
+            "theirs",
+            "--seed",
+            "2",
+            *extra,
+            "--out",
+            "plain",
+            cwd=place,
+        )
+        assert done.returncode == 2
+        assert "one row holds one way of reading maps" in done.stderr
+    assert (place / "plain" / "leaderboard.csv").read_text() == before
+
+
+def test_a_method_of_the_run_keeps_its_name(wslbench: Command, place: Path) -> None:
+    """A plug-in's method, say, where the plug-in is not loaded now."""
+    path = place / "plain" / "run.json"
+    content = json.loads(path.read_text())
+    content["planned"]["data"]["methods"].append(["theirs_trained", ""])
+    path.write_text(json.dumps(content))
+    done = wslbench("score", "maps", "--datasets", "data", "--name", "theirs_trained", "--out", "plain", cwd=place)
+    assert done.returncode == 2
+    assert "the run has a method of that name" in done.stderr
+    content["planned"]["data"]["methods"].pop()
+    path.write_text(json.dumps(content))
+
+
+def test_cells_of_other_code_are_not_pushed_out_of_a_run(
+    wslbench: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "made_by_other_code", lambda parts: "external" not in parts)
+    shutil.copytree(place / "plain", place / "old")
+    (record,) = (place / "old" / "records").glob("*--center_box--*.json")
+    content = json.loads(record.read_text())
+    write_record(place / "old", "trained", {**content, "method": "gone"}, _artefacts(place / "old", content))
+    done = wslbench("score", "maps", "--datasets", "data", "--out", "old", cwd=place)
+    assert done.returncode == 2
+    assert "made by another version" in done.stderr
+    assert (place / "old" / "records" / "trained.json").is_file()
+
+
+def _artefacts(root: Path, content: dict[str, Any]) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    out = {}
+    for name, named in content["artefacts"].items():
+        with np.load(root / named["file"]) as arrays:
+            out[name] = {key: arrays[key] for key in arrays.files}
+    return out
+
+
+def test_seeds_are_those_of_the_dataset_and_its_settings_stay(place: Path, tmp_path: Path) -> None:
+    """A folder may hold datasets of different seeds; scoring one must not plan the other's for it."""
+    path = place / "plain" / "run.json"
+    content = json.loads(path.read_text())
+    content["planned"]["other"] = {**content["planned"]["data"], "seeds": [0, 1, 2, 3]}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    toml = RunSpec(seeds=(0, 1, 2, 3), settings={"folder.split_column": "true", "infomask.tau": "0.4"}).to_toml()
+    (tmp_path / "study.toml").write_text(toml)
+    spec = _spec(tmp_path, str(place / "data"), None, {}, [], False)
+    assert spec.seeds == (0,)
+    assert spec.settings == {"folder.split_column": "true"}
+
+
+def test_the_default_name_is_the_folders_whole_name(wslbench: Command, place: Path) -> None:
+    shutil.copytree(place / "maps", place / "cam_v1.5")
+    done = wslbench("score", "cam_v1.5", "--datasets", "data", "--threshold", "0.6", "--out", "fixed", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert external_row(place / "fixed", "cam_v1.5", "0.6")["status"] == "external"
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        ((32, 40), True),
+        ((8, 10), True),
+        ((7, 9), True),
+        ((64, 80), True),
+        ((7, 7), False),
+        ((1, 1), True),
+        ((5, 40), False),
+    ],
+)
+def test_a_map_has_the_aspect_of_its_image(tmp_path: Path, shape: tuple[int, int], fits: bool) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.float32))
+    source, wanted = open_maps(tmp_path), {"a": Letterbox.fit(*SIZE, 32)}
+    if fits:
+        assert check_maps(source, wanted, ["a"])
+    else:
+        with pytest.raises(DataError, match="or its aspect"):
+            check_maps(source, wanted, ["a"])
+
+
+def test_without_opencv_nothing_is_begun(wslbench: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    done = wslbench("score", "maps", "--datasets", "data", "--compat", "wsolevaluation", "--out", "never", cwd=place)
+    assert done.returncode == 2
+    assert "wsl-bench[compat]" in done.stderr
+    assert not (place / "never").exists()
 
 
 def test_a_coarser_map_is_brought_to_its_image(wslbench: Command, place: Path, tmp_path: Path) -> None:
@@ -225,7 +342,7 @@ def test_everything_wrong_is_named_and_nothing_is_written(wslbench: Command, pla
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for said in (
-        "no map for 1 images (case050)", "dataset does not have (typo)", "case051: expected scores in [0, 1], found",
+        "no map for 1 images: case050", "dataset does not have: typo", "case051: expected scores in [0, 1], found",
         "that are not finite", "case053: expected the shape (32, 40)", "case054: expected an array (height, width)",
         "case055: expected floating-point scores in [0, 1], found uint8",
         "case056: expected scores in [0, 1], found [-",
@@ -249,6 +366,7 @@ def test_everything_wrong_is_named_and_nothing_is_written(wslbench: Command, pla
         (("maps", "--datasets", "data", "--map-scale", "log"), "expected auto, none or image"),
         (("maps", "--datasets", "data", "--compat", "other"), "expected wsolevaluation"),
         (("maps", "--datasets", "data", "--criterion", "best"), "expected one of iou"),
+        (("maps", "--datasets", "data", "--max-fnr", "0.3"), "bounds --criterion iop_at_fnr alone"),
         (("maps", "--datasets", "elsewhere"), "elsewhere"),
     ],
 )  # fmt: skip

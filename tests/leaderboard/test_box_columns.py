@@ -25,7 +25,7 @@ from wsl_bench import study
 from wsl_bench.cli.main import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.boxes import box_columns
-from wsl_bench.leaderboard.build import Leaderboard, build_leaderboard, render, write_leaderboard
+from wsl_bench.leaderboard.build import Leaderboard, build_leaderboard, render, with_oracle, write_leaderboard
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.oracle import NOTE
 from wsl_bench.metrics.truth import rasterize_boxes
@@ -116,7 +116,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def board(made: tuple[Path, Images]) -> Leaderboard:
-    return build_leaderboard(made[0], oracle=True)
+    return with_oracle(build_leaderboard(made[0]))
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +388,7 @@ def test_where_every_training_was_fitted_to_the_fixed_threshold_both_rows_agree(
     write_run(tmp_path)
     for seed in range(2):
         write_cell(tmp_path, "hills", seed, hills(images("test"), seed), threshold=0.5)
-    rows = {row["threshold_rule"]: row for row in build_leaderboard(tmp_path, oracle=True).rows}
+    rows = {row["threshold_rule"]: row for row in with_oracle(build_leaderboard(tmp_path)).rows}
     for name in (*BOX_COLUMNS, *ORACLE_COLUMNS):
         assert rows["val"][name] == rows["0.5"][name]
         assert rows["val"][name] is not None
@@ -398,7 +398,7 @@ def test_without_a_fitted_threshold_only_precisions_are_missing(tmp_path: Path) 
     write_run(tmp_path)
     test = images("test")
     write_cell(tmp_path, "hills", 0, hills(test, 0), threshold=None)
-    (row,) = build_leaderboard(tmp_path, oracle=True).rows
+    (row,) = with_oracle(build_leaderboard(tmp_path)).rows
     assert row["threshold_rule"] == "0.5"
     assert [row[name] for name in DETECTION_COLUMNS] == [None] * 4
     assert_columns(
@@ -411,7 +411,7 @@ def test_the_columns_and_their_places(plain: Leaderboard, board: Leaderboard) ->
     assert set(row) - set(plain.rows[0]) == set(ORACLE_COLUMNS)
     assert set(list(row)[-len(BOX_COLUMNS) - 4 : -4]) == set(BOX_COLUMNS)
     assert tuple(row)[-4:] == ORACLE_COLUMNS
-    measured = next(pair for pair in board.measured if pair[0] is row)[1]
+    measured = next(one for values, one in board.measured if (values["method"], one.rule) == ("hills", "val"))
     assert box_columns(measured) == {name: row[name] for name in BOX_COLUMNS}
     not_begun = row_of(board, "not_begun", "val")
     assert {not_begun[name] for name in (*BOX_COLUMNS, *ORACLE_COLUMNS)} == {None}
@@ -445,7 +445,7 @@ def test_the_oracle_ranks_nobody(tmp_path: Path) -> None:
         steady = np.stack([mask * (np.indices(SHAPE).sum(axis=0) % 2 == 0) for mask in test.masks]).astype(np.float32)
         write_cell(tmp_path, "late", seed, late, threshold=0.1)
         write_cell(tmp_path, "steady", seed, steady, threshold=0.1)
-    steady_row, late_row = build_leaderboard(tmp_path, oracle=True).rows
+    steady_row, late_row = with_oracle(build_leaderboard(tmp_path)).rows
     assert (steady_row["method"], late_row["method"]) == ("steady", "late")
     assert (late_row["oracle_iou"], late_row["oracle_gap"]) == (1, pytest.approx(1 - late_row["iou"]))
     assert late_row["oracle_iou"] > steady_row["oracle_iou"]
@@ -461,7 +461,7 @@ def test_a_perfect_map_by_hand(tmp_path: Path) -> None:
         test = made_up_run.images("test")
         write_run(tmp_path, ("val",))
         write_cell(tmp_path, "perfect", 0, np.stack(test.masks).astype(np.float32), threshold=0.7)
-    (row,) = build_leaderboard(tmp_path, oracle=True).rows
+    (row,) = with_oracle(build_leaderboard(tmp_path)).rows
     for name in BOX_COLUMNS:
         expected = 0 if name.startswith("afp") or name == "components_negative" else 1
         assert row[name] == (math.inf if name == "cnr_median" else pytest.approx(expected)), name
@@ -479,7 +479,7 @@ def test_the_oracle_by_hand(tmp_path: Path) -> None:
         write_cell(tmp_path, "upper", 0, upper, threshold=0.9)
         write_cell(tmp_path, "blank", 0, 0 * upper, threshold=0.9)
     upper_row, blank_row = (
-        row_of(build_leaderboard(tmp_path, oracle=True), name, "val") for name in ("upper", "blank")
+        row_of(with_oracle(build_leaderboard(tmp_path)), name, "val") for name in ("upper", "blank")
     )
     # Of the levels .3, .5 and .7 it reaches two. At the frozen 0.9 nothing is found.
     assert [upper_row[name] for name in ORACLE_COLUMNS] == [0.5, 0.5, 1, pytest.approx(2 / 3)]
@@ -557,7 +557,7 @@ def test_the_command_shows_the_oracle_when_asked_and_writes_it_nowhere(small: Pa
     code, shown, said = wslbench("leaderboard", str(small), "--oracle", "--format", "csv")
     assert (code, said) == (0, "")
     rows = list(csv.DictReader(io.StringIO(shown)))
-    expected = build_leaderboard(small, oracle=True).rows
+    expected = with_oracle(build_leaderboard(small)).rows
     assert [row["method"] for row in rows] == [row["method"] for row in expected]
     assert tuple(rows[0])[-4:] == ORACLE_COLUMNS
     for row, values in zip(rows, expected, strict=True):

@@ -163,10 +163,10 @@ def found_of(detected: Sequence[Detected], truth: Sequence[Placed], level: float
         np.array([score for _, _, score in detected], dtype=np.float32),
         np.array([image for image, _ in truth], dtype=np.int32),
         np.array([box for _, box in truth], dtype=np.float64).reshape(-1, 4) / 4,
-        level,
+        [1.0, level],
     )
-    assert found.dtype == np.bool_
-    return list(found.tolist())
+    assert (found.dtype, found.shape) == (np.bool_, (2, len(detected)))
+    return list(found[1].tolist())
 
 
 # Few places and sizes, so that boxes coincide, compete and tie.

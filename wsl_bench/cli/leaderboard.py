@@ -24,7 +24,7 @@ def leaderboard(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Make a run's tables and figures again from its records, and show the leaderboard."""
-    from wsl_bench.leaderboard.build import build_leaderboard, render
+    from wsl_bench.leaderboard.build import build_leaderboard, render, with_oracle
     from wsl_bench.leaderboard.terminal import print_leaderboard
     from wsl_bench.store.atomic import atomic_write
     from wsl_bench.study import write_results
@@ -41,7 +41,7 @@ def leaderboard(
         board = build_leaderboard(run)
         errors.print(f"[yellow]not written:[/] {escape(f'{error.filename}: {error.strerror}')}", soft_wrap=True)
     if oracle:
-        board = build_leaderboard(run, oracle=True)
+        board = with_oracle(board)
     if format == "table":
         print_leaderboard(board, console)
     elif output is None:

@@ -42,12 +42,17 @@ def localize(
     if made_by_other_code(record.content["key_parts"]):
         errors.print("[yellow]The cell was made by another version of the code or of a library.[/]", soft_wrap=True)
     set_up_process(THREADS)  # as in the worker that scored the test images
-    found = run(record, files, resolve_device(device))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, scores in zip(found.names, found.maps, strict=True):
-        _write(out / f"{name}.{format}", scores)
-    (out / NAME).write_text(json.dumps(_described(record, found), indent=1) + "\n", encoding="utf-8")
-    console.print(f"{len(found.names)} maps and {NAME} written to {escape(str(out))}", soft_wrap=True)
+    batches = run(record, files, resolve_device(device))
+    probability: dict[str, float | None] = {}
+    for batch in batches:
+        out.mkdir(parents=True, exist_ok=True)  # only now that there is something to write
+        for name, scores in zip(batch.names, batch.maps, strict=True):
+            _write(out / f"{name}.{format}", scores)
+        values = [None] * len(batch.names) if batch.probability is None else batch.probability.tolist()
+        probability |= dict(zip(batch.names, values, strict=True))
+    described = _described(record) | {"probability": probability}
+    (out / NAME).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    console.print(f"{len(probability)} maps and {NAME} written to {escape(str(out))}", soft_wrap=True)
 
 
 def _write(path: Path, scores: Any) -> None:
@@ -60,11 +65,10 @@ def _write(path: Path, scores: Any) -> None:
         Image.fromarray(np.rint(scores * 65535).astype(np.uint16)).save(path)
 
 
-def _described(record: Any, found: Any) -> dict[str, Any]:
-    """What made the maps, how to read them, and each image's probability."""
+def _described(record: Any) -> dict[str, Any]:
+    """What made the maps, and how to read them."""
     content = record.content
     point = content["operating_point"]
-    probability = [None] * len(found.names) if found.probability is None else found.probability.tolist()
     return {
         "method": content["method"],
         "method_params": content["method_params"],
@@ -74,5 +78,4 @@ def _described(record: Any, found: Any) -> dict[str, Any]:
         "threshold": point["threshold"],
         "map_scale": point["map_scale"],
         "decision_threshold": point["decision_threshold"],
-        "probability": dict(zip(found.names, probability, strict=True)),
     }

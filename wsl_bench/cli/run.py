@@ -106,8 +106,7 @@ def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_
 
 def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     from wsl_bench import study
-    from wsl_bench.cli.progress import Preparing, Running
-    from wsl_bench.leaderboard.terminal import print_leaderboard
+    from wsl_bench.cli.progress import Preparing
     from wsl_bench.registry import KINDS, discover
 
     for kind in KINDS:
@@ -115,13 +114,22 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
             errors.print(f"[yellow]unavailable:[/] {kind} {broken.name}: {escape(broken.reason)}", soft_wrap=True)
     with Preparing(console) as preparing:
         plan = study.open_study(spec, folder, preparing.update)
+    return finish(plan, folder, jobs, retry_failed)
+
+
+def finish(plan: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
+    """Run what is left of a plan, show the table and what went wrong; the exit code."""
+    from wsl_bench import study
+    from wsl_bench.cli.progress import Running
+    from wsl_bench.leaderboard.terminal import print_leaderboard
+
     for dataset in plan.datasets:
         for image, reason in dataset.prepared.skipped.items():
             errors.print(f"[yellow]skipped:[/] {escape(f'{image}: {reason}')}", soft_wrap=True)
     todo = study.remaining(plan, folder, retry_failed=retry_failed)
     for note in todo.notes:
         errors.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
-    n_workers = jobs or default_jobs(plan)
+    n_workers = jobs or _default_jobs(plan)
     with Running(console, todo, n_workers) as running:
         board = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
     print_leaderboard(board, console)
@@ -136,7 +144,7 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
     return 1 if board.failures else 0
 
 
-def default_jobs(plan: Any) -> int:
+def _default_jobs(plan: Any) -> int:
     """Worker processes: one a core that this process may use; one on a GPU."""
     if plan.fixed["device"] == "cuda":
         return 1

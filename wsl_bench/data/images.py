@@ -30,5 +30,5 @@ def read_grey(path: Path) -> npt.NDArray[np.uint8]:
         found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise DataError(
             path, expected="a readable 8-bit image", found=found,
-            fix="Replace the file, or leave such images out with --skip-corrupt.",
+            fix="Replace the file, or leave it out (`run` and `score` do with --skip-corrupt).",
         ) from None  # fmt: skip

@@ -9,14 +9,12 @@ from wsl_bench.data.geometry import Letterbox
 from wsl_bench.errors import DataError
 from wsl_bench.external.read import MapSource, UnreadableMap
 
-_SHOWN = 10
-
 
 def check_maps(source: MapSource, wanted: Mapping[str, Letterbox], known: Iterable[str], hint: str = "") -> str:
     """Read every wanted map once and refuse the set if anything is wrong with it.
 
-    A map covers its whole image. It has the image's size, or another of the same aspect to within one cell of
-    the map's; it is brought to the image's size bilinearly.
+    A map covers its whole image. It has the image's size, or another of the same aspect, rounded to whole cells;
+    it is brought to the image's size bilinearly.
 
     Args:
         wanted: the images that need a map, and their sizes.
@@ -45,12 +43,10 @@ def check_maps(source: MapSource, wanted: Mapping[str, Letterbox], known: Iterab
         digest.update(f"{name}\0{scores.shape}\0".encode() + scores.tobytes())
     found = []
     if missing:
-        found.append(f"no map for {len(missing)} images ({_names(missing)})")
+        found.append(f"no map for {len(missing)} images: {', '.join(missing)}")
     if extra:
-        found.append(f"{len(extra)} maps of images that the dataset does not have ({_names(extra)})")
-    found += [f"{name}: {reason}" for name, reason in list(wrong.items())[:_SHOWN]]
-    if len(wrong) > _SHOWN:
-        found.append(f"and {len(wrong) - _SHOWN} more such maps ({_names(list(wrong)[_SHOWN:])})")
+        found.append(f"{len(extra)} maps of images that the dataset does not have: {', '.join(extra)}")
+    found += [f"{name}: {reason}" for name, reason in wrong.items()]
     if found:
         raise DataError(
             source.where, expected=f"one map in [0, 1] for each of {len(wanted)} images",
@@ -61,10 +57,6 @@ def check_maps(source: MapSource, wanted: Mapping[str, Letterbox], known: Iterab
 
 def _check_shape(shape: tuple[int, ...], frame: Letterbox) -> None:
     (h, w), (height, width) = shape, (frame.height, frame.width)
-    # One axis fixed, the other must be what the aspect asks for, to within one cell.
-    if abs(h * width / height - w) > 1 and abs(w * height / width - h) > 1:
+    # One axis given, the other must be what the aspect asks for, rounded up or down.
+    if abs(h * width / height - w) > 0.5 and abs(w * height / width - h) > 0.5:
         raise UnreadableMap(f"expected the shape {(height, width)} of its image, or its aspect, found {shape}")
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

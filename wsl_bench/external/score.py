@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from wsl_bench.errors import UsageError
 from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import MapSource
 from wsl_bench.metrics.grid import threshold_index
-from wsl_bench.plan import shared_source
+from wsl_bench.plan import counted_by
 from wsl_bench.protocol import evaluate
 from wsl_bench.protocol.job import digest
 from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, best_fit
@@ -27,8 +27,8 @@ from wsl_bench.protocol.rules import Rules
 from wsl_bench.protocol.score_maps import Maps, Scaling
 from wsl_bench.registry import discover
 from wsl_bench.selection import ChosenDataset
-from wsl_bench.store.records import read_records, set_aside, write_record
-from wsl_bench.versions import libraries, versions
+from wsl_bench.store.records import peek_records, set_aside, write_record
+from wsl_bench.versions import versions
 
 MapScaleChoice = Literal["auto", "none", "image"]
 
@@ -50,6 +50,10 @@ class External:
     threshold: float | None
     map_scale: MapScaleChoice
 
+    def choices(self) -> dict[str, Any]:
+        """What all seeds of one row share."""
+        return {"threshold": self.threshold, "map_scale": self.map_scale}
+
     def check(self) -> None:
         """UsageError for a name that files, tables or the registry cannot take."""
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.name):
@@ -58,32 +62,63 @@ class External:
             raise UsageError(f"--name {self.name}: a method of this name exists; give the maps a name of their own.")
 
 
+def check_run(external: External, dataset: str, out: Path, planned: Iterable[str]) -> None:
+    """Refuse to put the maps where they would change or hide what a run holds.
+
+    Args:
+        planned: methods that the run has been asked for on the dataset.
+
+    Raises:
+        UsageError: the run has a method of that name; or another seed under it was read otherwise, and one row
+            would mix the two.
+    """
+    external.check()
+    contents = [r.content for r in peek_records(out)]
+    own = [c for c in contents if (c["dataset"], c["method"]) == (dataset, external.name)]
+    if external.name in planned or any(c.get("external") is None for c in own):
+        raise UsageError(f"--name {external.name}: the run has a method of that name; give the maps their own.")
+    for content in own:
+        before = content["external"]
+        differs = [k for k, v in external.choices().items() if before[k] != v]
+        if differs and content["seed"] != external.seed:
+            raise UsageError(
+                f"--name {external.name}: its seed {content['seed']} was scored with "
+                f"{', '.join(f'{k} {before[k]}' for k in differs)}, and one row holds one way of reading maps. Give "
+                "these another --name, or the same options."
+            )
+
+
 def check_fit(source: MapSource, external: External, dataset: ChosenDataset) -> str:
     """Read every map that is needed once, and refuse the set if anything is wrong with it.
 
     Needed are the test images' and, where a threshold is to be fitted, the validation images'; maps of training
-    images may be there too.
+    images, and of images that were left out as unreadable, may be there too.
 
     Returns:
         sha256 of the maps.
 
     Raises:
-        DataError, UsageError: see `check_maps` and `External.check`.
+        DataError: see `check_maps`.
     """
-    external.check()
     splits: tuple[Split, ...] = ("val", "test") if external.threshold is None else ("test",)
     wanted: dict[str, Letterbox] = {}
     for split in splits:
         view = load_weak(dataset.prepared.folder, split)
         wanted |= dict(zip(view.image_ids, view.frames, strict=True))
     hint = " With --threshold T the test images' maps are enough." if external.threshold is None else ""
-    return check_maps(source, wanted, (sample.image_id for sample in dataset.prepared.manifest.samples), hint)
+    known = [sample.image_id for sample in dataset.prepared.manifest.samples]
+    return check_maps(source, wanted, [*known, *dataset.prepared.skipped], hint)
 
 
 def score_maps(
     source: MapSource, sha256: str, external: External, rules: Rules, dataset: ChosenDataset, out: Path
-) -> None:
-    """Fit, freeze, count and record a set of maps that `check_fit` has passed; an earlier record of it is set aside."""
+) -> bool:
+    """Fit, freeze, count and record a set of maps that has passed `check_run` and `check_fit`.
+
+    Returns:
+        Whether it takes the place of other maps of the same name and seed, or of the same read otherwise; their
+        record is set aside.
+    """
     folder = dataset.prepared.folder
     val, weak, truth = ValidationSplit.load(folder), load_weak(folder, "test"), load_truth(folder, "test")
     point = _freeze(source, external, val, rules)
@@ -99,13 +134,15 @@ def score_maps(
     }
     readable = re.sub(r"[^A-Za-z0-9.=_-]+", "_", f"{dataset.name}--{external.name}--seed{external.seed}")
     slug = f"{readable}--{record['key'][:12]}"
-    set_aside(out, [old for old in _earlier(out, external, dataset) if old != slug], "superseded")
+    replaced = [old for old in _earlier(out, external, dataset) if old != slug]
+    set_aside(out, replaced, "superseded")
     write_record(out, slug, record, artefacts)
+    return bool(replaced)
 
 
 def _earlier(out: Path, external: External, dataset: ChosenDataset) -> list[str]:
     same = (dataset.name, external.name, external.seed)
-    contents = [(r.slug, r.content) for r in read_records(out)[0]]
+    contents = [(r.slug, r.content) for r in peek_records(out)]
     return [slug for slug, c in contents if (c["dataset"], c["method"], c["seed"]) == same]
 
 
@@ -113,12 +150,11 @@ def _record(
     external: External, dataset: ChosenDataset, point: OperatingPoint, rules: Rules, sha256: str
 ) -> dict[str, Any]:
     """What the record of a trained cell says, as far as it can be said of maps alone."""
-    own = {"sha256": sha256, "map_scale": external.map_scale, "threshold": external.threshold}
+    own = {"sha256": sha256, **external.choices()}
     parts: dict[str, Any] = {
         "external": own,
-        # What `plan.made_by_other_code` looks at.
-        "training": {"trained": None, "source": shared_source(), "libraries": libraries()},
-        "method": [external.name, {}, ""],
+        "counted_by": counted_by(),
+        "name": external.name,
         "seed": external.seed,
         "rules": rules.as_dict(),
         "dataset": dict(dataset.prepared.hashes),

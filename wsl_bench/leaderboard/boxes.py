@@ -58,13 +58,13 @@ def _precisions(tally: Tally, k: int) -> dict[str, float | None]:
     if (tally.detected_at != k).any():
         return out
     tally = tally.select(tally.located | (tally.labels == 0))
-    for level in AP_LEVELS:
-        found = true_detections(
-            tally.detection_image, tally.detection_boxes, tally.detection_scores, tally.box_image, tally.boxes, level
-        )
-        out[f"ap_{_percent(level)}"] = average_precision(tally.detection_scores, found, len(tally.boxes))
+    found = true_detections(
+        tally.detection_image, tally.detection_boxes, tally.detection_scores, tally.box_image, tally.boxes, AP_LEVELS
+    )
+    for level, own in zip(AP_LEVELS, found, strict=True):
+        out[f"ap_{_percent(level)}"] = average_precision(tally.detection_scores, own, len(tally.boxes))
         if level == FROC_LEVEL:
-            out[f"froc_{_percent(level)}"] = froc(tally.detection_scores, found, len(tally.boxes), len(tally))
+            out[f"froc_{_percent(level)}"] = froc(tally.detection_scores, own, len(tally.boxes), len(tally))
     return out
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.oracle import NOTE as ORACLE_NOTE
 from wsl_bench.leaderboard.oracle import oracle_columns
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
@@ -39,11 +40,8 @@ class Leaderboard:
     failures: list[Failure]
 
 
-def build_leaderboard(root: Path, *, oracle: bool = False) -> Leaderboard:
+def build_leaderboard(root: Path) -> Leaderboard:
     """Make the leaderboard of a run from its records.
-
-    Args:
-        oracle: append the `oracle_*` columns, which look at test for their thresholds; never written by a run.
 
     Raises:
         UsageError: the folder is not a run.
@@ -67,9 +65,6 @@ def build_leaderboard(root: Path, *, oracle: bool = False) -> Leaderboard:
             row = Row(tuple(groups[name]), rule)
             measured.append((leaderboard_row(row, len(seeds[name[0]]), len(failed[name])), row))
     _rank(measured)
-    if oracle:  # after the ranking, which must not see them
-        for values, row in measured:
-            values.update(oracle_columns(row))
     measured.sort(key=lambda pair: _order(pair[0]))
     rows = [values for values, _ in measured]
     columns = list(rows[0]) if rows else list(export.FIXED_COLUMNS)
@@ -78,8 +73,15 @@ def build_leaderboard(root: Path, *, oracle: bool = False) -> Leaderboard:
         status = "failed" if name in failed else "incomplete"
         rows += [_empty_row(columns, name, rule, status) for rule in run["thresholds"]]
     cells = [line for _, row in measured for line in cell_rows(row)]
-    notes = _notes(run, rows, failures, corrupt) + ([ORACLE_NOTE] if oracle else [])
-    return Leaderboard(rows, cells, measured, notes, failures)
+    return Leaderboard(rows, cells, measured, _notes(run, rows, failures, corrupt), failures)
+
+
+def with_oracle(board: Leaderboard) -> Leaderboard:
+    """The same board with the `oracle_*` columns, which look at test for their thresholds; a run never writes it."""
+    found = {id(values): oracle_columns(row) for values, row in board.measured}
+    unknown = dict.fromkeys(ORACLE_COLUMNS)
+    rows = [values | found.get(id(values), unknown) for values in board.rows]
+    return replace(board, rows=rows, notes=[*board.notes, ORACLE_NOTE])
 
 
 def write_leaderboard(root: Path) -> Leaderboard:

@@ -6,6 +6,7 @@ score; those of equal score enter together, as no threshold could part them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,34 +65,36 @@ def true_detections(
     scores: NDArray[np.float32],
     truth_image: NDArray[np.int32],
     truth_boxes: Float,
-    level: float,
+    levels: Sequence[float],
 ) -> NDArray[np.bool_]:
     """Which detections find a ground-truth box that none before them has found.
 
     In descending order of score, ties in the order given, each detection takes the free ground-truth box of its
-    image with the highest IoU, the first among equals, if that is at least `level` (as COCO matches: Lin et al.,
-    ECCV 2014).
+    image with the highest IoU, the first among equals, if that is at least the level (as COCO matches: Lin et
+    al., ECCV 2014).
 
     Args:
         image, boxes, scores: (D,), (D, 4) x, y, width, height, (D,) of a split's detections.
         truth_image, truth_boxes: (B,), (B, 4) of its ground truth; box coordinates need not be whole.
-        level: IoU that counts as found.
+        levels: IoUs that count as found, L of them, each matched by itself.
 
     Returns:
-        bool (D,), in the order of the input.
+        bool (L, D), in the order of the input.
     """
-    found = np.zeros(len(scores), dtype=np.bool_)
-    free = np.ones(len(truth_image), dtype=np.bool_)
+    found = np.zeros((len(levels), len(scores)), dtype=np.bool_)
+    free = np.ones((len(levels), len(truth_image)), dtype=np.bool_)
     own = {int(name): np.flatnonzero(truth_image == name) for name in np.unique(truth_image)}
     for d in np.argsort(-scores, kind="stable"):
         candidates = own.get(int(image[d]))
         if candidates is None:
             continue
-        overlaps = np.where(free[candidates], _ious(boxes[d].astype(np.float64), truth_boxes[candidates]), -1.0)
-        best = int(overlaps.argmax())
-        if overlaps[best] >= level:
-            found[d] = True
-            free[candidates[best]] = False
+        overlaps = _ious(boxes[d].astype(np.float64), truth_boxes[candidates])
+        for which, level in enumerate(levels):
+            left = np.where(free[which, candidates], overlaps, -1.0)
+            best = int(left.argmax())
+            if left[best] >= level:
+                found[which, d] = True
+                free[which, candidates[best]] = False
     return found
 
 

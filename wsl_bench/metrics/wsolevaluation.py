@@ -94,7 +94,7 @@ def best_box_iou(scores: NDArray[np.floating[Any]], boxes: NDArray[np.float64], 
     """
     checked = _checked_scores(scores)
     truths = _inclusive_corners(checked_boxes(boxes), *checked.shape)
-    cv2 = _opencv()
+    cv2 = require_opencv()
     image = np.ascontiguousarray((checked * 255).astype(np.uint8))
     # At most 255 different cuts: the contours of each are found once.
     cuts, cut_of_threshold = np.unique((CAM_THRESHOLDS * float(image.max())).astype(np.int64), return_inverse=True)
@@ -212,8 +212,8 @@ def _at_least(name: str, counts: NDArray[np.integer[Any]]) -> Float:
     return np.cumsum(pooled[::-1])
 
 
-def _opencv() -> ModuleType:
-    """OpenCV, imported here because only this file needs it."""
+def require_opencv() -> ModuleType:
+    """OpenCV, imported here because only this file needs it; UsageError where it is not installed."""
     try:
         import cv2
     except ImportError as error:

@@ -108,7 +108,7 @@ def best_fit(competing: Mapping[Scaling, Callable[[int], Maps]], val: Validation
     fits = []
     for scaling, map_of in competing.items():
         counts = _located_counts(map_of, val, boxes=rules.criterion == "boxacc")
-        curve = objective(rules.criterion, counts, rules.max_fnr)
+        curve = objective(rules.criterion, counts, rules.fnr_bound())
         k = int(best_threshold(curve))
         fits.append(Fit(scaling, k / 1000, float(curve[k])))
     return max(fits, key=lambda fit: fit.value)

@@ -23,7 +23,7 @@ class Rules:
             validation, N = min(5, ceil(epochs / 4)).
         criterion: what the threshold, the map scale and the checkpoint are fitted to on validation
             (`metrics.criteria.objective`).
-        max_fnr: the bound of `iop_at_fnr`.
+        max_fnr: the bound of `iop_at_fnr`; None: 0.5.
         min_val_located: on fewer located validation positives nothing is fitted: a fitted threshold
             is refused, fixed ones read the most accurate checkpoint.
         display_images: how many test images keep their score maps for display.
@@ -31,7 +31,7 @@ class Rules:
 
     checkpoint: CheckpointRule = "accurate_then_localized"
     criterion: CriterionName = "iou"
-    max_fnr: float = 0.5
+    max_fnr: float | None = None
     min_val_located: int = 20
     display_images: int = 200
 
@@ -40,10 +40,16 @@ class Rules:
             raise UsageError(f"--min-val-located {self.min_val_located}: expected at least 1.")
         if self.criterion not in CRITERIA:
             raise UsageError(f"--criterion {self.criterion}: expected one of {', '.join(CRITERIA)}.")
-        if not 0 <= self.max_fnr < 1:
+        if self.max_fnr is not None and self.criterion != "iop_at_fnr":
+            raise UsageError(f"--max-fnr {self.max_fnr}: it bounds --criterion iop_at_fnr alone.")
+        if self.max_fnr is not None and not 0 <= self.max_fnr < 1:
             raise UsageError(f"--max-fnr {self.max_fnr}: expected a share from 0 to below 1.")
         if self.checkpoint not in get_args(CheckpointRule):
             raise UsageError(f"--checkpoint {self.checkpoint}: expected one of {', '.join(get_args(CheckpointRule))}.")
+
+    def fnr_bound(self) -> float:
+        """The highest mean FNR that `iop_at_fnr` accepts."""
+        return 0.5 if self.max_fnr is None else self.max_fnr
 
     def fits(self, n_val_located: int) -> bool:
         """Whether thresholds, map scales and checkpoints are fitted on this much ground truth."""
@@ -97,7 +103,7 @@ class Rules:
             "version": PROTOCOL_VERSION,
             "checkpoint": self.checkpoint,
             "criterion": self.criterion,
-            "max_fnr": self.max_fnr if self.criterion == "iop_at_fnr" else None,
+            "max_fnr": self.fnr_bound() if self.criterion == "iop_at_fnr" else None,
             "min_val_located": self.min_val_located,
             "display_images": self.display_images,
         }

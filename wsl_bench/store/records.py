@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,20 +107,36 @@ def read_costs(root: Path) -> dict[str, dict[str, Any]]:
 def read_records(root: Path) -> tuple[list[Record], list[Failure], list[str]]:
     """All records that verify, all failures, and a line for each record set aside as corrupt."""
     records, failures, corrupt = [], [], []
+    for path, found in _each(root):
+        if isinstance(found, Record):
+            records.append(found)
+        elif isinstance(found, Failure):
+            failures.append(found)
+        else:
+            path.replace(path.with_name(path.name + ".corrupt"))
+            corrupt.append(str(found))
+    done = {record.slug for record in records}
+    return records, [failure for failure in failures if failure.slug not in done], corrupt
+
+
+def peek_records(root: Path) -> list[Record]:
+    """All records that verify; the others stay where they are, for whoever can tell the user about them."""
+    return [found for _, found in _each(root) if isinstance(found, Record)]
+
+
+def _each(root: Path) -> Iterator[tuple[Path, Record | Failure | StoreError]]:
+    """What lies in the folder of the records, in the order of names."""
     for path in sorted((root / FOLDER).glob("*.json")):
         if path.name.startswith("."):
             continue
         try:
             content = _read(path)
             if path.name.endswith(".failed.json"):
-                failures.append(Failure(path.name.removesuffix(".failed.json"), content))
+                yield path, Failure(path.name.removesuffix(".failed.json"), content)
             else:
-                records.append(Record(path.stem, _verified(root, path, content), root))
+                yield path, Record(path.stem, _verified(root, path, content), root)
         except StoreError as error:
-            path.replace(path.with_name(path.name + ".corrupt"))
-            corrupt.append(str(error))
-    done = {record.slug for record in records}
-    return records, [failure for failure in failures if failure.slug not in done], corrupt
+            yield path, error
 
 
 def set_aside(root: Path, slugs: list[str], reason: str) -> None:
