@@ -580,9 +580,3 @@ def test_a_bad_format_is_refused_with_the_oracle_too(small: Path, wslbench: Say,
     assert (code, shown) == (2, "")
     assert "--format" in said
     assert not (small / "leaderboard.csv").exists()
-
-
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    for oracle_too in (False, True):
-        with pytest.raises(UsageError):
-            build_leaderboard(tmp_path, oracle=oracle_too)
