@@ -4,8 +4,8 @@ The machine code is cached beside the source, or in the user's cache directory w
 read-only. Where neither can be written (a container without a home), numba refuses to cache; then every
 process compiles for itself: slower to start, never an error. A cached function does not notice changes
 in *other* files, so a kernel calls only kernels of its own file; of the tables that it takes from others
-(thresholds, overlap levels, neighbours) it keeps a copy: whoever edits those deletes `__pycache__`. No fast-math anywhere: a number must
-not depend on the processor.
+(thresholds, overlap levels, neighbours) it keeps a copy: whoever edits those deletes `__pycache__`. No
+fast-math anywhere: a number must not depend on the processor.
 """
 
 from __future__ import annotations
