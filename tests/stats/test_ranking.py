@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wsl_bench.stats.ranking import holm, paired_difference, rank_ranges
+from wsl_bench.stats.ranking import holm, paired_difference, rank_ranges, smallest_detectable
 
 
 def study(rng: np.random.Generator, shifts: list[float], seed_sd: float = 0.02) -> dict[str, np.ndarray]:
@@ -178,3 +178,16 @@ def test_pairing_patients_sees_what_an_unpaired_test_cannot() -> None:
 def test_rounding_does_not_decide_between_equal_constants(value: float) -> None:
     a, b = np.full((5, 2569), value), np.full((7, 2569), value)
     assert paired_difference(a, b, range(2569)).p == 1.0
+
+
+def test_the_smallest_detectable_difference_is_found_in_four_studies_of_five() -> None:
+    rng = np.random.default_rng(4)
+    null = [study(rng, [0.0, 0.0]) for _ in range(200)]
+    groups = np.arange(80)
+    sizes = [smallest_detectable(paired_difference(s["m0"], s["m1"], groups)) for s in null]
+    shift = float(np.mean(sizes))
+    found = [paired_difference(*study(rng, [shift, 0.0]).values(), groups).p < 0.05 for _ in range(1500)]
+    # The size is itself estimated, so the power is 0.8 on average, not to the digit.
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    one_seed = paired_difference(null[0]["m0"][:1], null[0]["m1"][:1], groups)
+    assert math.isnan(smallest_detectable(one_seed))

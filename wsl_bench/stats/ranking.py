@@ -25,13 +25,14 @@ from wsl_bench.stats.crossed import (
 
 @dataclass(frozen=True)
 class PairedResult:
-    """Difference of two methods on the same images, its interval and two-sided p-value."""
+    """Difference of two methods on the same images, its interval, two-sided p-value and standard error."""
 
     difference: float
     low: float
     high: float
     df: float
     p: float
+    error: float
 
 
 def paired_difference(
@@ -65,14 +66,28 @@ def paired_difference(
         difference = 0.0
     patients = components((left.mean(0) - right.mean(0))[None], codes, noise).patients
     if math.isnan(parts[0].seed + parts[1].seed + patients):
-        return PairedResult(difference, math.nan, math.nan, math.nan, math.nan)
+        return PairedResult(difference, math.nan, math.nan, math.nan, math.nan, math.nan)
     variance, df = combine(parts, patients)
     if variance == 0:
-        return PairedResult(difference, difference, difference, df, 1.0 if difference == 0 else 0.0)
+        return PairedResult(difference, difference, difference, df, 1.0 if difference == 0 else 0.0, 0.0)
     t = difference / math.sqrt(variance)
     half = float(stats.t.ppf(0.5 + level / 2, df)) * math.sqrt(variance)
     p = float(2 * stats.t.sf(abs(t), df))
-    return PairedResult(difference, difference - half, difference + half, df, p)
+    return PairedResult(difference, difference - half, difference + half, df, p, math.sqrt(variance))
+
+
+def smallest_detectable(result: PairedResult, level: float = 0.95, power: float = 0.8) -> float:
+    """The difference that a study of this size would have found significant with probability `power`.
+
+    (t_(1 - alpha / 2) + t_power) standard errors, with the degrees of freedom of the comparison (Bloom, Evaluation
+    Review 1995): of one comparison by itself, without Holm's correction. NaN where the error is not known.
+    """
+    check_level(level)
+    check_level(power)
+    if math.isnan(result.error):
+        return math.nan
+    quantiles = stats.t.ppf([0.5 + level / 2, power], result.df)
+    return float(np.sum(quantiles)) * result.error
 
 
 def holm(p: npt.ArrayLike) -> Float:
