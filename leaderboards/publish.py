@@ -25,13 +25,11 @@ from differences import difference_rows
 from shape import shape_rows
 
 from wsl_bench.leaderboard.export import row_name, to_csv
-from wsl_bench.stats.crossed import crossed_interval
+from wsl_bench.leaderboard.strata import stratum_figures
 from wsl_bench.store.run_file import read_run
 from wsl_bench.study import write_results
 
 COPIED = ("leaderboard.csv", "leaderboard.md", "cells.csv", "costs.csv")
-STRATUM_METRICS = ("iou", "iop", "fpr", "fnr", "empty_rate")
-FEWEST = 20  # images in a stratum; on fewer no figure is printed
 
 
 def main() -> None:
@@ -74,24 +72,10 @@ def _stratum_rows(measured: Any, labels: Path, text: str) -> Iterator[dict[str, 
         chosen = {row["image_id"] for row in csv.DictReader(file) if row[column] in values.split("|")}
     for values_of_row, row in measured:
         located = row.first.image_ids[row.first.located]
-        within = np.isin(located, sorted(chosen))
-        out = {
+        yield {
             "stratum": stratum, "dataset": values_of_row["dataset"], "method": row_name(values_of_row),
-            "status": values_of_row["status"], "n_images": int(within.sum()), "n_seeds": len(row.records),
+            "status": values_of_row["status"], **stratum_figures(row, np.isin(located, sorted(chosen))),
         }  # fmt: skip
-        area = (row.first.truth_area / row.first.n_pixels)[row.first.located][within]
-        out["iop_chance"] = float(area.mean()) if within.sum() >= FEWEST else None
-        for metric in STRATUM_METRICS:
-            per_image, groups = row.located(metric)
-            keep = within if len(within) == per_image.shape[1] else None
-            if keep is None or keep.sum() < FEWEST:
-                out |= dict.fromkeys((metric, f"{metric}_low", f"{metric}_high"))
-                continue
-            interval = crossed_interval(per_image[:, keep], groups[keep])
-            # No metric here is below 0 or above 1.
-            low, high = max(0.0, interval.low), min(1.0, interval.high)
-            out |= {metric: interval.mean, f"{metric}_low": low, f"{metric}_high": high}
-        yield out
 
 
 def _environment(content: dict[str, Any], commit: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,6 +21,11 @@ def leaderboard(
     oracle: Annotated[
         bool, typer.Option(help="Show also what thresholds chosen on test would give (oracle_*; never ranked).")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Split by lesion_size, lesion_count, or a column of labels.csv (for your own images)."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label table with image_id and the column of --by.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Make a run's tables and figures again from its records, and show the leaderboard."""
@@ -40,6 +45,9 @@ def leaderboard(
     except PermissionError as error:  # somebody else's run, a read-only archive
         board = build_leaderboard(run)
         errors.print(f"[yellow]not written:[/] {escape(f'{error.filename}: {error.strerror}')}", soft_wrap=True)
+    if by is not None:
+        _show_strata(board, run, by, labels, format, output)
+        return
     if oracle:
         board = with_oracle(board)
     if format == "table":
@@ -48,3 +56,33 @@ def leaderboard(
         typer.echo(render(board, format), nl=False)
     else:
         atomic_write(output, render(board, format).encode())
+
+
+def _show_strata(board: Any, run: Path, by: str, labels: Path | None, format: str, output: Path | None) -> None:
+    from wsl_bench.leaderboard.export import strata_markdown, to_csv
+    from wsl_bench.leaderboard.strata import BUILT_IN, read_labels, stratified
+    from wsl_bench.leaderboard.terminal import print_strata
+    from wsl_bench.store.atomic import atomic_write
+
+    if labels is None and by not in BUILT_IN:
+        labels = _own_labels(run)
+    rows = stratified(board.measured, by, None if labels is None else read_labels(labels))
+    if not rows:
+        raise UsageError(f"{run}: no cell has finished, so there is nothing to split.")
+    if format == "table":
+        print_strata(rows, console)
+        return
+    text = to_csv(rows, list(rows[0])) if format == "csv" else strata_markdown(rows)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        atomic_write(output, text.encode())
+
+
+def _own_labels(run: Path) -> Path | None:
+    """labels.csv of the one dataset of a run, if it is a directory that is still there."""
+    from wsl_bench.store.run_file import read_run
+
+    planned = list(read_run(run)["planned"].values())
+    path = Path(planned[0]["selector"]) / "labels.csv" if len(planned) == 1 else None
+    return path if path is not None and path.is_file() else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.rows import METRICS, Values
+from wsl_bench.leaderboard.strata import METRICS as STRATUM_METRICS
 
 _BEFORE = (
     "dataset", "method", "method_params", "threshold_rule", "threshold", "threshold_low", "threshold_high",
@@ -44,6 +45,23 @@ def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
         parts += [_line([*_cells(row), *(_number(row[column]) for column in oracle)]) for row in table] + [""]
     parts += [f"- {note}" for note in notes]
     return "\n".join(parts) + "\n"
+
+
+def strata_markdown(rows: Sequence[Values]) -> str:
+    """One table a dataset and threshold rule: a line a method and stratum."""
+    header = ["method", "status", rows[0]["by"], "images", "patients", *STRATUM_METRICS, "chance iop"]
+    parts = [f"# By {rows[0]['by']}", ""]
+    for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
+        parts += [f"## {dataset}, threshold {_rule_text(rule)}", "", _line(header), _line(["---"] * len(header))]
+        for row in rows:
+            if (row["dataset"], row["threshold_rule"]) == (dataset, rule):
+                counts = [str(row["n_images"]), str(row["n_groups"])]
+                figures = [interval_text(row, metric) for metric in STRATUM_METRICS]
+                parts.append(
+                    _line([row_name(row), row["status"], row["stratum"], *counts, *figures, _number(row["iop_chance"])])
+                )
+        parts.append("")
+    return "\n".join(parts)
 
 
 _OVERLAP = ("iou", "iop")

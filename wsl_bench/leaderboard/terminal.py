@@ -12,6 +12,7 @@ from wsl_bench.leaderboard.build import Leaderboard
 from wsl_bench.leaderboard.export import rank_text, row_name, status_text
 from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.rows import Values
+from wsl_bench.leaderboard.strata import FEWEST
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
@@ -45,6 +46,26 @@ def _table(rows: Sequence[Values], dataset: str, rule: str) -> Table:
     return table
 
 
+def print_strata(rows: Sequence[Values], console: Console) -> None:
+    """Print a table split by strata: IoU with its interval, and what it is made of."""
+    for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
+        table = Table(title=f"{escape(dataset)}, threshold {rule}, by {escape(rows[0]['by'])}", box=None,
+                      pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
+        table.add_column("method", overflow="fold")
+        table.add_column("stratum", overflow="fold")
+        for name in ("n", "IoU", "IoP", "FPR", "FNR"):
+            table.add_column(name, justify="left" if name == "IoU" else "right", no_wrap=True)
+        for row in rows:
+            if (row["dataset"], row["threshold_rule"]) == (dataset, rule):
+                others = [_short(row[metric]) for metric in ("iop", "fpr", "fnr")]
+                table.add_row(
+                    escape(row_name(row)), escape(row["stratum"]), str(row["n_images"]), _iou(row), *others,
+                    style="dim" if row["status"] == "sanity" else "",
+                )  # fmt: skip
+        console.print(table)
+    console.print(f"[dim]Located positives; no figure on fewer than {FEWEST} of them.[/]")
+
+
 def _oracle_table(rows: Sequence[Values]) -> Table:
     """What thresholds chosen on test would give, apart from the table that is ranked."""
     table = Table(title="thresholds chosen on test: upper bounds, never ranked", box=None, pad_edge=False,
@@ -68,11 +89,13 @@ def _accuracies(rows: Sequence[Values]) -> str:
 
 
 def _cells(row: Values, ranked: bool) -> list[str]:
-    iou = _short(row["iou"], 3)
-    if row["iou_low"] is not None:
-        iou += f" ({_short(row['iou_low'], 3)}-{_short(row['iou_high'], 3)})"
     others = [_short(row[m]) for m in ("iop", "fpr", "fnr", "pxap", "auc", "accuracy")]
-    return [escape(row_name(row)), *([rank_text(row)] if ranked else []), iou, *others, status_text(row)]
+    return [escape(row_name(row)), *([rank_text(row)] if ranked else []), _iou(row), *others, status_text(row)]
+
+
+def _iou(row: Values) -> str:
+    iou = _short(row["iou"], 3)
+    return iou if row["iou_low"] is None else f"{iou} ({_short(row['iou_low'], 3)}-{_short(row['iou_high'], 3)})"
 
 
 def _short(value: float | None, digits: int = 2) -> str:

@@ -1,0 +1,112 @@
+"""A table split by lesions or by a column: every figure by plain loops, blanks where there are few images."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_run import SHAPE, images, random_maps, write_cell, write_run
+
+from wsl_bench.cli import main
+from wsl_bench.errors import DataError, UsageError
+from wsl_bench.leaderboard import strata
+from wsl_bench.leaderboard.build import build_leaderboard
+from wsl_bench.leaderboard.strata import read_labels, stratified
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("strata")
+    write_run(root, thresholds=("val",))
+    for seed in SEEDS:
+        write_cell(root, "ours", seed, random_maps(30, seed))
+    with (root / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["image_id", "view"], *([f"test{i:03d}", "AP" if i % 3 else "PA"] for i in range(29))]
+        )
+    return root
+
+
+def mean_iou(chosen: list[int]) -> float:
+    test = images("test")
+    each = [
+        (predicted & test.masks[i]).sum() / (predicted | test.masks[i]).sum()
+        for seed in SEEDS
+        for i in chosen
+        for predicted in [random_maps(30, seed)[i] >= np.float32(0.4)]
+    ]
+    return float(np.mean(each))
+
+
+def located() -> list[int]:
+    return [i for i, yes in enumerate(images("test").located) if yes]
+
+
+def test_thirds_by_the_area_of_the_lesions(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strata, "FEWEST", 1)
+    rows = stratified(build_leaderboard(run).measured, "lesion_size")
+    area = {i: images("test").masks[i].sum() / np.prod(SHAPE) for i in located()}
+    bounds = np.quantile(list(area.values()), [1 / 3, 2 / 3])
+    thirds = [
+        [i for i in located() if area[i] <= bounds[0]],
+        [i for i in located() if bounds[0] < area[i] <= bounds[1]],
+        [i for i in located() if area[i] > bounds[1]],
+    ]
+    assert [row["stratum"].split()[0] for row in rows] == ["small", "middle", "large"]
+    for row, chosen in zip(rows, thirds, strict=True):
+        assert row["n_images"] == len(chosen)
+        assert row["n_seeds"] == len(SEEDS)
+        assert row["iou"] == pytest.approx(mean_iou(chosen), abs=1e-12)
+        assert row["iop_chance"] == pytest.approx(np.mean([area[i] for i in chosen]), abs=1e-12)
+        assert 0 <= row["iou_low"] <= row["iou"] <= row["iou_high"] <= 1
+
+
+def test_a_column_of_the_labels(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strata, "FEWEST", 1)
+    rows = stratified(build_leaderboard(run).measured, "view", read_labels(run / "labels.csv"))
+    expected = {
+        "(none)": [i for i in located() if i == 29],  # an image that the table does not have
+        "AP": [i for i in located() if i % 3 and i < 29],
+        "PA": [i for i in located() if not i % 3],
+    }
+    assert [row["stratum"] for row in rows] == list(expected)
+    for row in rows:
+        assert row["n_images"] == len(expected[row["stratum"]])
+        assert row["iou"] == pytest.approx(mean_iou(expected[row["stratum"]]), abs=1e-12)
+
+
+def test_few_images_give_no_figure(run: Path) -> None:
+    for row in stratified(build_leaderboard(run).measured, "lesion_count"):
+        assert row["n_images"] in (len(located()), 0)
+        assert row["n_images"] < 20
+        assert row["iou"] is row["iou_low"] is row["iop_chance"] is None
+
+
+def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
+    measured = build_leaderboard(run).measured
+    with pytest.raises(UsageError, match="or a column of a label table"):
+        stratified(measured, "view")
+    with pytest.raises(UsageError, match=r"no such column\. Did you mean 'view'"):
+        stratified(measured, "veiw", read_labels(run / "labels.csv"))
+    with pytest.raises(DataError, match="No such file"):
+        read_labels(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("name,view\na,PA\n")
+    with pytest.raises(DataError, match="image_id"):
+        read_labels(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "markdown"])
+def test_the_command(run: Path, format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["leaderboard", str(run), "--by", "view", "--labels", str(run / "labels.csv"), "--format", format]
+    assert main._guarded(arguments) == 0
+    said = capsys.readouterr().out
+    assert "view" in said
+    assert "AP" in said
+    if format != "table":
+        assert main._guarded([*arguments, "--output", str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out").read_text() == said
+    assert main._guarded(["leaderboard", str(run), "--by", "age"]) == 2
