@@ -55,9 +55,12 @@ def raster_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Int
 
 @compiled
 def _find(parent: Ints, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
+    up = parent[np.uint64(node)]
+    while up != node:
+        above = parent[np.uint64(up)]
+        parent[np.uint64(node)] = above
+        node = up
+        up = above
     return node
 
 
@@ -244,6 +247,9 @@ def sweep(
     only gets larger, and one that is absorbed is smaller than its absorber. So it needs no search.
     """
     alive, born, top_size, top_first, top = 0, 0, 0, 0, 0
+    first_of = np.empty(256, np.int32)
+    for joined in range(256):
+        first_of[joined] = offsets[REPRESENTATIVE[joined, 0]]
     per_row = 1.0 / stride
     for k in range(N_THRESHOLDS - 1, -1, -1):
         for i in range(starts[k + 1], starts[k]):
@@ -259,9 +265,11 @@ def sweep(
                 born += 1
                 alive += 1
             else:
-                root = _find(parent, labels[np.uint64(pixel + offsets[REPRESENTATIVE[joined, 0]])])
-                nodes[root, SIZE] += 1
-                nodes[root, FIRST] = min(nodes[root, FIRST], pixel)
+                root = _find(parent, labels[np.uint64(pixel + first_of[joined])])
+                at = np.uint64(root)  # so that the compiler need not ask whether it counts from the end
+                nodes[at, SIZE] += 1
+                if pixel < nodes[at, FIRST]:
+                    nodes[at, FIRST] = pixel
                 # The rare case is a call with many arguments; the usual one must not pay for it.
                 if not _within(nodes, root, x, y):
                     _grow(nodes, root, x, y, k, boxes, spans, passed)
@@ -271,9 +279,9 @@ def sweep(
                         root = _merge(nodes, parent, root, other, k, boxes, spans, passed)
                         alive -= 1
             labels[np.uint64(pixel)] = root
-            size, first = nodes[root, SIZE], nodes[root, FIRST]
-            if size > top_size or (size == top_size and first < top_first):
-                top_size, top_first, top = size, first, root
+            size = nodes[np.uint64(root), SIZE]
+            if size >= top_size and (size > top_size or nodes[root, FIRST] < top_first):
+                top_size, top_first, top = size, nodes[root, FIRST], root
         components[k] = alive
         if starts[k] > starts[k + 1]:
             for g in range(len(boxes)):
