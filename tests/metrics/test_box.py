@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -231,6 +232,24 @@ def test_a_large_noisy_map_in_bounded_memory() -> None:
     for k in (0, 500, 900):
         _, n = ndimage.label(scores >= GRID[k], structure=np.ones((3, 3)))
         assert curves.components[k] == n
+
+
+def test_maps_of_changing_sizes_and_several_threads_do_not_meet() -> None:
+    """Scratch is kept from map to map, by thread."""
+    rng = np.random.default_rng(3)
+    samples = [
+        (rng.random(shape).astype(np.float32), rng.random((n, 4)) * 4)
+        for shape, n in [((9, 7), 2), ((5, 12), 1), ((9, 7), 0), ((9, 7), 3), ((5, 12), 1), ((9, 7), 2)] * 20
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda sample: box_curves(*sample), samples))
+    for (scores, boxes), curves in zip(samples, found, strict=True):
+        alone = box_curves(scores, boxes)
+        for name in FIELDS:
+            assert_array_equal(getattr(curves, name), getattr(alone, name), err_msg=name)
+    expected = naive(*samples[3], scale=1)
+    for name in FIELDS:
+        assert_allclose(getattr(found[3], name), expected[name], rtol=1e-12, err_msg=name)
 
 
 def test_the_inputs_stay_as_they_are() -> None:

@@ -7,6 +7,7 @@ are, fractions included; overlaps are areas in continuous coordinates.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,27 +87,71 @@ def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCu
         raise ValueError(f"scores: expected a map (H, W) with at least one pixel, found the shape {scores.shape}")
     height, width = scores.shape
     edges = _clipped_edges(checked_boxes(boxes), height, width)
-    bins, stride, padded = threshold_bins(scores), width + 2, (height + 2) * (width + 2)
-    order, starts = np.empty(scores.size, dtype=np.int32), np.zeros(N_THRESHOLDS + 1, dtype=np.int64)
-    kernels.raster_by_bin(bins, starts, order)
-    grid = neighbour_offsets(stride), np.zeros(padded, dtype=np.uint8), np.empty(padded, dtype=np.int32)
-    # A component is born where no neighbour has joined: at one pixel of any four that touch, at most.
-    most = ((height + 1) // 2) * ((width + 1) // 2)
-    parent, n_boxes = np.empty(most, dtype=np.int32), len(edges)
+    bins, n_boxes = threshold_bins(scores), len(edges)
+    room = _scratch.of(height, width, n_boxes)
+    starts = np.zeros(N_THRESHOLDS + 1, dtype=np.int64)
+    kernels.raster_by_bin(bins, starts, room.order)
+    grid = neighbour_offsets(width + 2), room.around, room.labels, room.parent
     components = np.zeros(N_THRESHOLDS, dtype=np.uint32)
     largest = np.zeros((n_boxes, N_THRESHOLDS))
-    spans = np.zeros((2, n_boxes, N_SPANS, N_THRESHOLDS))
     hits = np.zeros((2, N_LEVELS, N_THRESHOLDS), dtype=np.uint32)
     if n_boxes == 0:
-        kernels.count_components(starts, order, *grid, parent, components)
+        kernels.count_components(starts, room.order, *grid, components)
     else:
-        nodes = np.empty((most, _NODE_WIDTH), dtype=np.int32)
-        passed = np.zeros((2, N_LEVELS + 1, N_THRESHOLDS), dtype=np.int32)
-        kernels.sweep(starts, order, stride, *grid, parent, nodes, edges, spans, passed, components, largest)
-        kernels.settle_spans(spans)
-        kernels.settle_hits(passed, hits)
-    # Copies, so that the scratch rows of `spans` do not live as long as the result.
-    return BoxCurves(components, largest, spans[0, :, 0].copy(), spans[1, :, 0].copy(), hits[0], hits[1])
+        kernels.sweep(
+            starts, room.order, width + 2, *grid, room.nodes, edges, room.spans, room.passed, components, largest
+        )
+        kernels.settle_spans(room.spans)
+        kernels.settle_hits(room.passed, hits)
+    # Copies, for the scratch is used again.
+    iou_any, iobb_any = room.spans[:, :, 0].copy()
+    return BoxCurves(components, largest, iou_any, iobb_any, hits[0], hits[1])
+
+
+@dataclass(frozen=True)
+class _Room:
+    """Scratch arrays of one map's size; `around`, `spans` and `passed` are zero when handed out."""
+
+    order: NDArray[np.int32]
+    around: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    parent: NDArray[np.int32]
+    nodes: NDArray[np.int32]
+    spans: NDArray[np.float64]
+    passed: NDArray[np.int32]
+
+
+class _Scratch(threading.local):
+    """Each thread keeps the scratch of the last map's size: a fresh page costs more than the work done on it."""
+
+    def __init__(self) -> None:
+        self._size: tuple[int, int, int] | None = None
+        self._room: _Room | None = None
+
+    def of(self, height: int, width: int, n_boxes: int) -> _Room:
+        """Scratch for a map of this size and its ground-truth boxes."""
+        if self._room is None or self._size != (height, width, n_boxes):
+            padded = (height + 2) * (width + 2)
+            # A component is born where no neighbour has joined: at one pixel of any four that touch, at most.
+            most = ((height + 1) // 2) * ((width + 1) // 2)
+            self._size, self._room = (
+                (height, width, n_boxes),
+                _Room(
+                    order=np.empty(height * width, dtype=np.int32),
+                    around=np.empty(padded, dtype=np.uint8),
+                    labels=np.empty(padded, dtype=np.int32),
+                    parent=np.empty(most, dtype=np.int32),
+                    nodes=np.empty((most if n_boxes else 0, _NODE_WIDTH), dtype=np.int32),
+                    spans=np.empty((2, n_boxes, N_SPANS, N_THRESHOLDS)),
+                    passed=np.empty((2, N_LEVELS + 1, N_THRESHOLDS), dtype=np.int32),
+                ),
+            )
+        for array in (self._room.around, self._room.spans, self._room.passed):
+            array.fill(0)
+        return self._room
+
+
+_scratch = _Scratch()
 
 
 def _clipped_edges(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
