@@ -27,30 +27,48 @@ Doubles = NDArray[np.float64]
 # Columns of `nodes`. A box is half-open in pixels of the map; BIRTH is the highest bin of the
 # box's life. FIRST is the first pixel in raster order.
 SIZE, FIRST, LEFT, TOP, RIGHT, BOTTOM, BIRTH = 0, 1, 2, 3, 4, 5, 6
+_LOW = 0xFFFFFFFF
 # The longest span of 2**j bins that fits into an interval; two of it, perhaps overlapping, cover the
 # interval.
 _SPAN = np.array([0] + [n.bit_length() - 1 for n in range(1, N_THRESHOLDS + 1)], dtype=np.int8)
 
 
 @compiled
-def raster_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Ints) -> None:
-    """Sort the pixels of `bins` (H, W) by descending bin, within a bin in raster order.
+def sort_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Ints) -> None:
+    """Sort the pixels of `bins` (H, W) by descending bin, within a bin in no order that matters.
 
     `order` (H*W,) takes their numbers on the grid with a margin; the pixels of bin k are
     order[starts[k + 1] : starts[k]], with `starts` (1002,) the number of pixels in bin k or above.
+
+    Neighbours often share a bin, and a counter is not ready again at once: each quarter of a row has its own.
     """
     height, width = bins.shape
+    quarter = width // 4
+    cursors = np.zeros((4, N_THRESHOLDS), dtype=np.int32)
     for y in range(height):
-        for x in range(width):
-            starts[bins[y, x]] += 1
+        for x in range(quarter):
+            for part in range(4):
+                cursors[part, bins[y, x + part * quarter]] += 1
+        for x in range(4 * quarter, width):
+            cursors[0, bins[y, x]] += 1
     for k in range(N_THRESHOLDS - 1, -1, -1):
-        starts[k] += starts[k + 1]
-    cursor = starts[1:].copy()
+        place = starts[k + 1]
+        for part in range(4):
+            count = cursors[part, k]
+            cursors[part, k] = place
+            place += count
+        starts[k] = place
     for y in range(height):
-        for x in range(width):
+        first = (y + 1) * (width + 2) + 1
+        for x in range(quarter):
+            for part in range(4):
+                k = bins[y, x + part * quarter]
+                order[cursors[part, k]] = first + x + part * quarter
+                cursors[part, k] += 1
+        for x in range(4 * quarter, width):
             k = bins[y, x]
-            order[cursor[k]] = (y + 1) * (width + 2) + x + 1
-            cursor[k] += 1
+            order[cursors[0, k]] = first + x
+            cursors[0, k] += 1
 
 
 @compiled
@@ -244,9 +262,10 @@ def sweep(
     that reach exactly n levels: +1 where such a life begins and -1 where it is over.
 
     The largest component is the maximum of (size, earlier first pixel) over all components ever seen: one
-    only gets larger, and one that is absorbed is smaller than its absorber. So it needs no search.
+    only gets larger, and one that is absorbed is smaller than its absorber. So it needs no search: `top` is that
+    maximum as one number, size * 2**32 - first pixel, taken without a branch.
     """
-    alive, born, top_size, top_first, top = 0, 0, 0, 0, 0
+    alive, born, top = 0, 0, np.int64(0)
     first_of = np.empty(256, np.int32)
     for joined in range(256):
         first_of[joined] = offsets[REPRESENTATIVE[joined, 0]]
@@ -279,17 +298,17 @@ def sweep(
                         root = _merge(nodes, parent, root, other, k, boxes, spans, passed)
                         alive -= 1
             labels[np.uint64(pixel)] = root
-            size = nodes[np.uint64(root), SIZE]
-            if size >= top_size and (size > top_size or nodes[root, FIRST] < top_first):
-                top_size, top_first, top = size, nodes[root, FIRST], root
+            at = np.uint64(root)
+            top = max(top, (np.int64(nodes[at, SIZE]) << 32) - np.int64(nodes[at, FIRST]))
         components[k] = alive
         if starts[k] > starts[k + 1]:
+            largest_root = _find(parent, labels[-top & _LOW])
             for g in range(len(boxes)):
-                largest[g, k] = _overlap(nodes, top, boxes, g)[0]
+                largest[g, k] = _overlap(nodes, largest_root, boxes, g)[0]
         elif k + 1 < N_THRESHOLDS:
             largest[:, k] = largest[:, k + 1]
     # At threshold 0 every pixel is in, so one component is left.
-    _end_life(nodes, top, -1, boxes, spans, passed)
+    _end_life(nodes, _find(parent, labels[-top & _LOW]), -1, boxes, spans, passed)
 
 
 @compiled

@@ -90,7 +90,7 @@ def box_curves(scores: NDArray[np.float32], boxes: NDArray[np.float64]) -> BoxCu
     bins, n_boxes = threshold_bins(scores), len(edges)
     room = _scratch.of(height, width, n_boxes)
     starts = np.zeros(N_THRESHOLDS + 1, dtype=np.int64)
-    kernels.raster_by_bin(bins, starts, room.order)
+    kernels.sort_by_bin(bins, starts, room.order)
     grid = neighbour_offsets(width + 2), room.around, room.labels, room.parent
     components = np.zeros(N_THRESHOLDS, dtype=np.uint32)
     largest = np.zeros((n_boxes, N_THRESHOLDS))
