@@ -35,40 +35,23 @@ _SPAN = np.array([0] + [n.bit_length() - 1 for n in range(1, N_THRESHOLDS + 1)],
 
 @compiled
 def sort_by_bin(bins: NDArray[np.int16], starts: NDArray[np.int64], order: Ints) -> None:
-    """Sort the pixels of `bins` (H, W) by descending bin, within a bin in no order that matters.
+    """Sort the pixels of `bins` (H, W) by descending bin, within a bin in raster order.
 
     `order` (H*W,) takes their numbers on the grid with a margin; the pixels of bin k are
     order[starts[k + 1] : starts[k]], with `starts` (1002,) the number of pixels in bin k or above.
-
-    Neighbours often share a bin, and a counter is not ready again at once: each quarter of a row has its own.
     """
     height, width = bins.shape
-    quarter = width // 4
-    cursors = np.zeros((4, N_THRESHOLDS), dtype=np.int32)
     for y in range(height):
-        for x in range(quarter):
-            for part in range(4):
-                cursors[part, bins[y, x + part * quarter]] += 1
-        for x in range(4 * quarter, width):
-            cursors[0, bins[y, x]] += 1
+        for x in range(width):
+            starts[bins[y, x]] += 1
     for k in range(N_THRESHOLDS - 1, -1, -1):
-        place = starts[k + 1]
-        for part in range(4):
-            count = cursors[part, k]
-            cursors[part, k] = place
-            place += count
-        starts[k] = place
+        starts[k] += starts[k + 1]
+    cursor = starts[1:].copy()
     for y in range(height):
-        first = (y + 1) * (width + 2) + 1
-        for x in range(quarter):
-            for part in range(4):
-                k = bins[y, x + part * quarter]
-                order[cursors[part, k]] = first + x + part * quarter
-                cursors[part, k] += 1
-        for x in range(4 * quarter, width):
+        for x in range(width):
             k = bins[y, x]
-            order[cursors[0, k]] = first + x
-            cursors[0, k] += 1
+            order[cursor[k]] = (y + 1) * (width + 2) + x + 1
+            cursor[k] += 1
 
 
 @compiled
