@@ -91,7 +91,7 @@ def test_the_method_file_is_short_and_complete() -> None:
 
 def test_the_two_first_commands_install_from_nothing() -> None:
     first, second = blocks("bash")[:2]
-    for block, end in ((first, "wslbench run --methods paper"), (second, "pytest")):
+    for block, end in ((first, "wslbench run --methods paper"), (second, "pytest -n auto --dist loadfile")):
         assert len(block.strip().splitlines()) == 1
         assert block.startswith("python3 -m venv .venv && . .venv/bin/activate && pip install")
         assert block.strip().endswith(f"&& {end}")
