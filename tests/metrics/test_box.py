@@ -105,7 +105,7 @@ def test_a_larger_map_with_any_fractions(levels: int) -> None:
     boxes = np.column_stack([rng.random((3, 2)) * 30, rng.random((3, 2)) * 25])
     found, expected = box_curves(scores, boxes), naive(scores, boxes, scale=1)
     for name in FIELDS:
-        assert_allclose(getattr(found, name), expected[name], rtol=1e-6, err_msg=name)
+        assert_allclose(getattr(found, name), expected[name], rtol=1e-12, err_msg=name)
 
 
 def test_the_levels() -> None:
