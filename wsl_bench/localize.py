@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
-from wsl_bench.data.images import read_grey
+from wsl_bench.data.images import by_stem, read_grey
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import DataError, UsageError
 from wsl_bench.method import Method, Network, PostHocMethod, Task
@@ -62,7 +62,7 @@ def find_cell(checkpoint: Path, method: str | None) -> Record:
         found = [r for r in records if r.slug == path.stem]
         wanted = "a finished cell that was trained"
     else:
-        name = str(path.relative_to(root))
+        name = path.relative_to(root).as_posix()
         found = [r for r in records if r.content["checkpoint"]["file"] == name]
         wanted = "the chosen checkpoint of a finished cell"
     if method is not None:
@@ -89,15 +89,7 @@ def image_files(images: Path) -> list[Path]:
             images, expected=f"an image or a folder of images ({', '.join(IMAGE_SUFFIXES)})", found="none",
             fix="Name the folder that holds the images.",
         )  # fmt: skip
-    seen: dict[str, Path] = {}
-    for file in files:
-        if file.stem in seen:
-            raise DataError(
-                images, expected="one image a name", found=f"{seen[file.stem].name} and {file.name}",
-                fix="Rename one of them.",
-            )  # fmt: skip
-        seen[file.stem] = file
-    return files
+    return list(by_stem(images, files).values())
 
 
 def localize(record: Record, files: Sequence[Path], device: str) -> Iterator[Localized]:
@@ -135,9 +127,7 @@ def _trained(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
     """The method and its network with the chosen checkpoint's weights."""
     content: dict[str, Any] = record.content
     entry = registry.discover("method").get(content["method"])
-    # A file to start from, which may be gone, says nothing any more: the checkpoint has every weight.
-    values = {k: v for k, v in content["params"].items() if k != "weights"}
-    method = cast(Method, params.build(entry.cls, entry.name, values))
+    method = cast(Method, params.build(entry.cls, entry.name, _without_start(content["params"])))
     network = cast(Network, method)
     if isinstance(method, PostHocMethod):
         trained = registry.discover("network").get(method.trained_as)
@@ -152,6 +142,13 @@ def _trained(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
             "trained it (`versions` and `key_parts` in the record), or train it again."
         ) from None
     return method, to_device(net, device)
+
+
+def _without_start(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters without `weights`, the file a network starts from, where that file is gone: the checkpoint has all."""
+    start = values.get("weights")
+    gone = isinstance(start, str) and not Path(start).is_file()
+    return {k: v for k, v in values.items() if k != "weights" or not gone}
 
 
 def _checkpoint(record: Record) -> bytes:

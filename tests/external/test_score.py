@@ -27,6 +27,7 @@ from wsl_bench.errors import DataError
 from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import open_maps
 from wsl_bench.leaderboard.build import build_leaderboard
+from wsl_bench.localize import _without_start
 from wsl_bench.metrics.grid import THRESHOLDS
 from wsl_bench.metrics.truth import rasterize_boxes
 from wsl_bench.spec import RunSpec
@@ -440,6 +441,16 @@ def test_localize_says_what_is_wrong(wslbench: Command, place: Path) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(place / "one" / "case001.png") as picture:
         assert (picture.size, picture.mode) == (SIZE[::-1], "I;16")
+
+
+def test_a_file_to_start_from_is_not_needed_any_more(tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    start.touch()
+    values = {"weights": str(start), "input_size": 96}
+    assert _without_start(values) == values
+    start.unlink()
+    assert _without_start(values) == {"input_size": 96}
+    assert _without_start({"weights": 0.5}) == {"weights": 0.5}  # a plug-in's parameter of that name
 
 
 def test_a_damaged_checkpoint_is_noticed(wslbench: Command, place: Path) -> None:

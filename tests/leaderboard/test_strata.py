@@ -92,6 +92,8 @@ def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
         stratified(measured, "view")
     with pytest.raises(UsageError, match=r"no such column\. Did you mean 'view'"):
         stratified(measured, "veiw", read_labels(run / "labels.csv"))
+    with pytest.raises(UsageError, match="none of made_up's test images"):
+        stratified(measured, "view", {"elsewhere": {"image_id": "elsewhere", "view": "PA"}})
     with pytest.raises(DataError, match="No such file"):
         read_labels(tmp_path / "labels.csv")
     (tmp_path / "labels.csv").write_text("name,view\na,PA\n")
@@ -109,4 +111,5 @@ def test_the_command(run: Path, format: str, tmp_path: Path, capsys: pytest.Capt
     if format != "table":
         assert main._guarded([*arguments, "--output", str(tmp_path / "out")]) == 0
         assert (tmp_path / "out").read_text() == said
-    assert main._guarded(["leaderboard", str(run), "--by", "age"]) == 2
+    for mistake in (["--by", "age"], ["--by", "lesion_size", "--oracle"], ["--labels", str(run / "labels.csv")]):
+        assert main._guarded(["leaderboard", str(run), *mistake]) == 2

@@ -40,6 +40,10 @@ def leaderboard(
         raise UsageError("--format table goes to the terminal; use csv or markdown with --output.")
     if output is not None and output.is_dir():
         raise UsageError(f"--output {output}: expected a file, found a folder.")
+    if by is not None and oracle:
+        raise UsageError("--by and --oracle: expected one of them; strata have no oracle columns.")
+    if labels is not None and by is None:
+        raise UsageError("--labels: expected --by with the column to split by.")
     try:
         board = write_results(run)
     except PermissionError as error:  # somebody else's run, a read-only archive

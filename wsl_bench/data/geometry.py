@@ -67,10 +67,7 @@ class Letterbox:
         h, w = score_map.shape
         rows = _weights(self.height, self.inner_height, self.top, self.size, h)
         cols = _weights(self.width, self.inner_width, self.left, self.size, w)
-        if rows is None and cols is None:
-            return score_map
-        out = score_map if rows is None else rows @ score_map
-        return np.asarray(out if cols is None else out @ cols.T, np.float32)
+        return _resampled(score_map, rows, cols)
 
     def place(self, score_map: FloatArray) -> FloatArray:
         """A score map (h, w) of the whole stored image in its square (size, size); outside the image it is 0."""
@@ -81,10 +78,14 @@ class Letterbox:
 
 def stretched(score_map: FloatArray, height: int, width: int) -> FloatArray:
     """A score map (h, w) of a whole image at the image's size (height, width): bilinear, `align_corners=False`."""
-    if score_map.shape == (height, width):
-        return score_map
     h, w = score_map.shape
-    rows, cols = _weights(height, height, 0, height, h), _weights(width, width, 0, width, w)
+    return _resampled(score_map, _weights(height, height, 0, height, h), _weights(width, width, 0, width, w))
+
+
+def _resampled(score_map: FloatArray, rows: FloatArray | None, cols: FloatArray | None) -> FloatArray:
+    """rows @ map @ cols^T; None stands for the identity, and a map that neither changes comes back as it is."""
+    if rows is None and cols is None:
+        return score_map
     out = score_map if rows is None else rows @ score_map
     return np.asarray(out if cols is None else out @ cols.T, np.float32)
 

@@ -1,7 +1,8 @@
-"""Image files as 8-bit grey pixels."""
+"""Image files: by name, and as 8-bit grey pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,23 @@ from PIL import Image
 from wsl_bench.errors import DataError
 
 _ORIENTATION = 0x0112  # EXIF tag
+
+
+def by_stem(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names without the suffix, which name images.
+
+    Raises:
+        DataError: two files differ in their suffix alone.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            raise DataError(
+                folder, expected="one file an image", found=f"{found[file.stem].name} and {file.name}",
+                fix="Remove or rename one of them.",
+            )  # fmt: skip
+        found[file.stem] = file
+    return found
 
 
 def read_grey(path: Path) -> npt.NDArray[np.uint8]:

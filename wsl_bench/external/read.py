@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wsl_bench.data.images import by_stem
 from wsl_bench.errors import DataError
 
 Maps = npt.NDArray[np.float32]
@@ -82,21 +83,10 @@ def _unknown(path: Path, found: str) -> DataError:
 
 
 def _open_folder(path: Path) -> MapSource:
-    readers: dict[str, Callable[[], npt.NDArray[Any]]] = {}
-    files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-            continue
-        if file.stem in files:
-            raise DataError(
-                path, expected="one map an image", found=f"{files[file.stem].name} and {file.name}",
-                fix="Remove one of them.",
-            )  # fmt: skip
-        files[file.stem] = file
-        readers[file.stem] = _reader(file)
-    if not readers:
+    files = [f for f in sorted(path.iterdir()) if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+    if not files:
         raise _unknown(path, "a folder without such a file")
-    return MapSource(path, readers)
+    return MapSource(path, {name: _reader(file) for name, file in by_stem(path, files).items()})
 
 
 def _reader(file: Path) -> Callable[[], npt.NDArray[Any]]:
@@ -120,12 +110,13 @@ def _read_picture(file: Path) -> npt.NDArray[Any]:
     with Image.open(file) as picture:
         if picture.mode == "F":
             return np.asarray(picture, np.float32)
-        if picture.mode not in _FULL:
+        full = 65535 if (picture.mode, picture.format) == ("I", "PNG") else _FULL.get(picture.mode)  # older Pillow
+        if full is None:
             raise UnreadableMap(
                 f"expected grey of 8 or 16 bits or floating-point, found the mode {picture.mode}: colours are no scores"
             )
         # In double precision, so that a level k of 255 is the float32 nearest to k / 255.
-        return (np.asarray(picture, np.float64) / _FULL[picture.mode]).astype(np.float32)
+        return (np.asarray(picture, np.float64) / full).astype(np.float32)
 
 
 def _npz_readers(path: Path) -> dict[str, Callable[[], npt.NDArray[Any]]]:

@@ -36,7 +36,7 @@ def stratified(
         Rows in the order of `measured`, with `n_images` and `n_groups`; figures are None on fewer than 20 images.
 
     Raises:
-        UsageError: no such column.
+        UsageError: no such column, or no image of the table.
     """
     rows = []
     for values, row in measured:
@@ -105,6 +105,9 @@ def _strata(row: Row, by: str, labels: Mapping[str, Mapping[str, str]] | None) -
     if by not in columns:
         raise UsageError(f"--by {by}: no such column{did_you_mean(by, columns)} There are {', '.join(columns)}.")
     ids = row.first.image_ids[row.first.located]
+    if not any(name in labels for name in ids.tolist()):
+        dataset = row.records[0].content["dataset"]
+        raise UsageError(f"--by {by}: the label table has none of {dataset}'s test images. Name its own with --labels.")
     found = np.array([labels[name][by] if name in labels else "" for name in ids.tolist()])
     return {value or "(none)": found == value for value in sorted(set(found.tolist()))}
 
