@@ -42,7 +42,7 @@ def _lines(c: Any) -> list[str]:
     m = c.method
     lines = [
         f"{c.dataset}, {c.metric} at threshold {c.rule}: {len(c.by_image)} test images of {c.n_groups} patients",
-        f"{c.a}: {c.means[0]:.4f} ({c.seeds[0]} seeds)   {c.b}: {c.means[1]:.4f} ({c.seeds[1]} seeds)",
+        f"{c.a}: {c.means[0]:.4f} (seeds: {c.seeds[0]})   {c.b}: {c.means[1]:.4f} (seeds: {c.seeds[1]})",
         f"difference: {m.difference:+.4f}",
         "",
         "The method (seeds random, patients paired):",
