@@ -14,6 +14,7 @@ from wsl_bench.cli import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.leaderboard.compare import compare
+from wsl_bench.report.paired import write_paired
 from wsl_bench.stats.ranking import paired_difference
 
 SEEDS = {"ours": (0, 1, 2), "theirs": (5, 6)}
@@ -65,7 +66,7 @@ def test_the_figures_are_those_of_loops(run: Path, metric: str) -> None:
     found = compare(build_leaderboard(run), "ours", "theirs", metric)
     ours, theirs = table("ours", metric), table("theirs", metric)
     differences = ours.mean(0) - theirs.mean(0)
-    np.testing.assert_allclose(found.by_image, differences, atol=1e-12)
+    np.testing.assert_allclose(found.parts, differences, atol=1e-12)
     assert found.means == pytest.approx((ours.mean(), theirs.mean()), abs=1e-12)
     assert found.seeds == (3, 2)
     assert found.n_groups == len(set(groups().tolist()))
@@ -80,6 +81,53 @@ def test_the_figures_are_those_of_loops(run: Path, metric: str) -> None:
     expected_bounds = tuple(np.quantile(drawn, [0.025, 0.975]))
     for bounds in (found.percentile, found.bca):
         assert bounds == pytest.approx(expected_bounds, abs=0.2 * float(np.std(drawn)))
+
+
+def pooled_precision(method: str) -> npt.NDArray[np.float64]:
+    """(S,) pooled pixel average precision of the located test images, at all thresholds k / 1000, by the definition."""
+    test, out = images("test"), []
+    at = np.flatnonzero(test.located)
+    for seed in SEEDS[method]:
+        scores = np.concatenate([maps_of(method, seed)[i].ravel() for i in at])
+        truth = np.concatenate([test.masks[i].ravel() for i in at])
+        total, last = 0.0, 0.0
+        for k in range(1000, -1, -1):
+            predicted = scores >= np.float32(k / 1000)
+            if predicted.any():
+                recall = (predicted & truth).sum() / truth.sum()
+                total += (predicted & truth).sum() / predicted.sum() * (recall - last)
+                last = recall
+        out.append(total)
+    return np.array(out)
+
+
+def test_a_curve_metric_is_compared_too(run: Path, tmp_path: Path) -> None:
+    found = compare(build_leaderboard(run), "ours", "theirs", "pxap")
+    expected = pooled_precision("ours").mean(), pooled_precision("theirs").mean()
+    assert found.means == pytest.approx(expected, abs=1e-9)
+    assert found.method.difference == pytest.approx(expected[0] - expected[1], abs=1e-9)
+    assert not found.by_image
+    assert found.parts.shape == (found.n_groups,)
+    assert found.percentile[0] < found.method.difference < found.percentile[1]
+    assert found.bca == pytest.approx(found.percentile, abs=0.5 * (found.percentile[1] - found.percentile[0]))
+    write_paired(found, tmp_path / "pxap.png")
+    with Image.open(tmp_path / "pxap.png") as picture:
+        assert picture.width > 800
+
+
+def test_p_is_corrected_for_all_pairs_of_ranked_rows(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    for method in ("a", "b", "c"):
+        for seed in (0, 1, 2):
+            write_cell(tmp_path, method, seed, maps_of("ours" if method == "a" else method, 10 * ord(method) + seed))
+    write_cell(tmp_path, "prior", 0, np.ones((30, *SHAPE), np.float32), sanity=True, val_auc=None, polarity=None)
+    board = build_leaderboard(tmp_path)
+    pairs = {pair: compare(board, *pair, "iou") for pair in (("a", "b"), ("a", "c"), ("b", "c"))}
+    smallest = min(pairs, key=lambda pair: pairs[pair].method.p)
+    assert all(found.n_pairs == 3 for found in pairs.values())
+    assert pairs[smallest].p_holm == pytest.approx(3 * pairs[smallest].method.p)
+    assert all(found.p_holm >= found.method.p for found in pairs.values())
+    assert np.isnan(compare(board, "a", "prior", "iou").p_holm)
 
 
 def test_turned_round_it_says_the_same(run: Path) -> None:
@@ -108,8 +156,8 @@ def test_one_seed_gives_no_interval_for_the_method(run: Path) -> None:
     ("arguments", "said"),
     [
         (("ours", "thiers", "iou"), "thiers: no such row. Did you mean 'theirs'"),
-        (("ours", "theirs", "pxap"), "--metric pxap: expected one of iop"),
-        (("ours", "theirs", "accuracy"), "one of the two does not classify"),
+        (("ours", "theirs", "pixap"), "--metric pixap: expected one of iop"),
+        (("ours", "theirs", "accuracy"), "theirs does not classify"),
     ],
 )
 def test_mistakes_are_named(run: Path, arguments: tuple[str, str, str], said: str) -> None:

@@ -17,7 +17,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A row, as the table names it: infomask, gradcam\\[symmetric_start=none].")],
     b: Annotated[str, typer.Argument(help="The row it is compared with.")],
     metric: Annotated[
-        str, typer.Option(help="iou (default), iop, fpr, fnr, dice, empty_rate, fpr_negative or accuracy.")
+        str, typer.Option(help="iou (default), iop, fpr, fnr, dice, empty_rate, fpr_negative, accuracy, auc, pxap.")
     ] = "iou",
     dataset: Annotated[str | None, typer.Option(help="Which dataset, where the run has several.")] = None,
     threshold: Annotated[str, typer.Option(help="Threshold rule of the rows: val or a number of the run.")] = "val",
@@ -41,7 +41,7 @@ def _lines(c: Any) -> list[str]:
     """The comparison in sentences."""
     m = c.method
     lines = [
-        f"{c.dataset}, {c.metric} at threshold {c.rule}: {len(c.by_image)} test images of {c.n_groups} patients",
+        f"{c.dataset}, {c.metric} at threshold {c.rule}: {_units(c)}",
         f"{c.a}: {c.means[0]:.4f} (seeds: {c.seeds[0]})   {c.b}: {c.means[1]:.4f} (seeds: {c.seeds[1]})",
         f"difference: {m.difference:+.4f}",
         "",
@@ -52,15 +52,26 @@ def _lines(c: Any) -> list[str]:
     else:
         lines += [
             f"  95 % interval {m.low:+.4f} to {m.high:+.4f}, p = {_p(m.p)} (two-sided, {m.df:.1f} degrees of freedom)",
+            _corrected(c),
             f"  this study would have found a difference of {c.smallest:.4f} or more in four of five repetitions",
         ]
     lines += [
         "These trainings (seeds fixed, patients resampled 10,000 times):",
         f"  95 % interval {c.percentile[0]:+.4f} to {c.percentile[1]:+.4f} (percentile), "
         f"{c.bca[0]:+.4f} to {c.bca[1]:+.4f} (BCa), p = {_p(c.p_fixed)}",
-        "One comparison by itself; where several are made, correct for them (the table's ranks do, by Holm).",
     ]
     return lines
+
+
+def _units(c: Any) -> str:
+    return f"{len(c.parts)} test images of {c.n_groups} patients" if c.by_image else f"{c.n_groups} test patients"
+
+
+def _corrected(c: Any) -> str:
+    """What is left of the p-value when every pair of the table is looked at."""
+    if c.p_holm != c.p_holm:
+        return "  one comparison by itself: only ranked rows are corrected for the number of pairs"
+    return f"  p = {_p(c.p_holm)} corrected for all {c.n_pairs} pairs of ranked rows (Holm)"
 
 
 def _p(p: float) -> str:

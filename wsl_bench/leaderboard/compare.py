@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.errors import UsageError
-from wsl_bench.leaderboard.build import Leaderboard
+from wsl_bench.leaderboard.build import RANKED, Leaderboard
 from wsl_bench.leaderboard.export import row_name
-from wsl_bench.leaderboard.measure import LOCATED_METRICS, Row
+from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.rows import Values
+from wsl_bench.leaderboard.sample import CURVE_METRICS, MEAN_METRICS, Sample, paired, paired_bca, sample_of
 from wsl_bench.params import did_you_mean
-from wsl_bench.stats.bootstrap import bca_interval, bootstrap_mean, cluster_weights, percentile_interval
-from wsl_bench.stats.ranking import PairedResult, paired_difference, smallest_detectable
+from wsl_bench.stats.bootstrap import cluster_weights, percentile_interval
+from wsl_bench.stats.ranking import PairedResult, holm, smallest_detectable
 
 Float = npt.NDArray[np.float64]
 
-# Means over images: what pairs image by image. AUC and PxAP are no means; their intervals stand in the table.
-METRICS = (*LOCATED_METRICS, "fpr_negative", "accuracy")
+METRICS = (*MEAN_METRICS, *CURVE_METRICS)
 RESAMPLES = 10_000
 
 
@@ -28,12 +30,16 @@ class Comparison:
 
     Attributes:
         dataset, rule, metric: what is compared; `a`, `b` the rows' names, `seeds` their numbers of trainings.
-        means: of A and of B over images and seeds.
+        means: of A and of B over trainings, and over images where the metric is a mean over them.
         method: *the method*: seeds random and unpaired, patients paired (`stats.ranking.paired_difference`).
+        p_holm: its p-value corrected by Holm over all `n_pairs` pairs of the table's ranked rows; NaN where one of
+            the two is not among them.
         smallest: the difference that the first estimand would have found in four studies of five.
         percentile, bca: *these trainings*: seeds fixed, patients resampled; 95 % intervals of both kinds.
         p_fixed: two-sided share of resamples on the other side of zero.
-        by_image: (n,) difference of the seed means of each image; `n_groups` patients.
+        parts: (n,) difference of the seed means of each image, or of each patient's pseudo-value (AUC, PxAP).
+        by_image: which of the two.
+        n_groups: patients.
     """
 
     dataset: str
@@ -44,11 +50,14 @@ class Comparison:
     seeds: tuple[int, int]
     means: tuple[float, float]
     method: PairedResult
+    p_holm: float
+    n_pairs: int
     smallest: float
     percentile: tuple[float, float]
     bca: tuple[float, float]
     p_fixed: float
-    by_image: Float
+    parts: Float
+    by_image: bool
     n_groups: int
 
 
@@ -66,73 +75,77 @@ def compare(
     """
     if metric not in METRICS:
         raise UsageError(f"--metric {metric}: expected one of {', '.join(METRICS)}.")
+    chosen, table = _table(board, dataset, rule)
+    for name in (a, b):
+        if name not in table:
+            raise UsageError(f"{name}: no such row{did_you_mean(name, table)} There are {', '.join(table)}.")
+    left, right = (_sample(table[name][1], name, metric) for name in (a, b))
+    if not np.array_equal(table[a][1].first.image_ids, table[b][1].first.image_ids):
+        raise UsageError("the two rows were not measured on the same images.")
+    method = paired(left, right)
+    p_holm, n_pairs = _corrected(table, a, b, metric)
+    weights = cluster_weights(left.groups, RESAMPLES, np.random.default_rng(0))
+    replicates = left.resampled(weights) - right.resampled(weights)
+    low, high, _ = percentile_interval(replicates)
+    return Comparison(
+        dataset=chosen,
+        rule=rule,
+        metric=metric,
+        a=a,
+        b=b,
+        seeds=(len(left.estimates), len(right.estimates)),
+        means=(float(left.estimates.mean()), float(right.estimates.mean())),
+        method=method,
+        p_holm=p_holm,
+        n_pairs=n_pairs,
+        smallest=smallest_detectable(method),
+        percentile=(low, high),
+        bca=paired_bca(left, right, replicates),
+        p_fixed=_p_fixed(replicates[~np.isnan(replicates)]),
+        parts=left.values.mean(0) - right.values.mean(0),
+        by_image=left.is_mean,
+        n_groups=len(set(left.groups.tolist())),
+    )
+
+
+def _table(board: Leaderboard, dataset: str | None, rule: str) -> tuple[str, dict[str, tuple[Values, Row]]]:
+    """The rows of one dataset and threshold rule, by the names that the table shows."""
     datasets = list(dict.fromkeys(values["dataset"] for values, _ in board.measured))
     if dataset is None and len(datasets) > 1:
         raise UsageError(f"--dataset: the run has several ({', '.join(datasets)}); say which.")
     chosen = datasets[0] if dataset is None and datasets else dataset
     rows = {
-        row_name(values): row
+        row_name(values): (values, row)
         for values, row in board.measured
         if (values["dataset"], values["threshold_rule"]) == (chosen, rule)
     }
     if not rows:
         rules = sorted({values["threshold_rule"] for values, _ in board.measured})
         raise UsageError(f"no finished rows of dataset {chosen}, threshold {rule}; there are {datasets}, {rules}.")
-    for name in (a, b):
-        if name not in rows:
-            raise UsageError(f"{name}: no such row{did_you_mean(name, rows)} There are {', '.join(rows)}.")
-    left, right, groups = _values(rows[a], rows[b], metric)
-    return _compared(str(chosen), rule, metric, (a, b), left, right, groups)
+    return str(chosen), rows
 
 
-def _compared(
-    dataset: str,
-    rule: str,
-    metric: str,
-    names: tuple[str, str],
-    left: Float,
-    right: Float,
-    groups: npt.NDArray[np.str_],
-) -> Comparison:
-    method = paired_difference(left, right, groups)
-    by_image = left.mean(0) - right.mean(0)
-    weights = cluster_weights(groups, RESAMPLES, np.random.default_rng(0))
-    replicates = bootstrap_mean(by_image[None], weights)
-    low, high, _ = percentile_interval(replicates)
+def _sample(row: Row, name: str, metric: str) -> Sample:
+    sample = sample_of(row, metric)
+    if sample is None:
+        why = f"{name} does not classify" if metric in ("accuracy", "auc") else "no test image has it"
+        raise UsageError(f"--metric {metric}: {why}.")
+    return sample
+
+
+def _corrected(table: dict[str, tuple[Values, Row]], a: str, b: str, metric: str) -> tuple[float, int]:
+    """The pair's p-value among those of all pairs of ranked rows (Holm), and how many pairs there are."""
+    ranked = [name for name, (values, _) in table.items() if values["status"] in RANKED]
+    samples = {name: sample for name in ranked if (sample := sample_of(table[name][1], metric)) is not None}
+    pairs = list(combinations(samples, 2))
+    wanted = [set(pair) == {a, b} for pair in pairs]
+    if not any(wanted):
+        return float("nan"), len(pairs)
+    adjusted = holm([paired(samples[x], samples[y]).p for x, y in pairs])
+    return float(adjusted[wanted.index(True)]), len(pairs)
+
+
+def _p_fixed(replicates: Float) -> float:
     # One is added on both sides: a share of 10,000 resamples cannot show that p is 0 (Davison & Hinkley 1997).
     beyond = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
-    return Comparison(
-        dataset=dataset,
-        rule=rule,
-        metric=metric,
-        a=names[0],
-        b=names[1],
-        seeds=(len(left), len(right)),
-        means=(float(left.mean()), float(right.mean())),
-        method=method,
-        smallest=smallest_detectable(method),
-        percentile=(low, high),
-        bca=bca_interval(by_image[None], groups, replicates),
-        p_fixed=min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1)),
-        by_image=by_image,
-        n_groups=len(set(groups.tolist())),
-    )
-
-
-def _values(a: Row, b: Row, metric: str) -> tuple[Float, Float, npt.NDArray[np.str_]]:
-    """(S, n) of both on the same images, and their patients."""
-    if not np.array_equal(a.first.image_ids, b.first.image_ids):
-        raise UsageError("the two rows were not measured on the same images.")
-    if metric == "accuracy":
-        if not (a.classifies and b.classifies):
-            raise UsageError("--metric accuracy: one of the two does not classify.")
-        return a.correct(), b.correct(), a.first.groups
-    if metric == "fpr_negative":
-        own, groups = a.fpr_negative()
-        other = b.fpr_negative()[0]
-    else:
-        own, groups = a.located(metric)
-        other = b.located(metric)[0]
-    if not own.shape[1]:
-        raise UsageError(f"--metric {metric}: no test image has it.")
-    return own, other, groups
+    return min(1.0, 2 * (beyond + 1) / (len(replicates) + 1))

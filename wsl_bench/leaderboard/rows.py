@@ -10,17 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.leaderboard.boxes import box_columns
-from wsl_bench.leaderboard.measure import LOCATED_METRICS, Row
+from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.sample import sample_of
 from wsl_bench.metrics import pixel
-from wsl_bench.stats.bootstrap import (
-    bootstrap_auc,
-    bootstrap_mean,
-    bootstrap_pxap,
-    cluster_weights,
-    percentile_interval,
-)
-from wsl_bench.stats.crossed import crossed_interval, crossed_interval_of
-from wsl_bench.stats.jackknife import pseudo_values_auc, pseudo_values_pxap
+from wsl_bench.stats.bootstrap import cluster_weights, percentile_interval
 
 METRICS = ("iop", "fpr", "fnr", "iou", "dice", "accuracy", "auc", "empty_rate", "fpr_negative", "pxap")
 POOLED = ("iop", "fpr", "fnr", "iou", "dice")
@@ -112,18 +105,11 @@ def status(row: Row, expected_seeds: int) -> str:
 
 def _intervals(row: Row, metric: str) -> Values:
     """Mean with both intervals: *the method* (seeds random) and *these trainings* (seeds fixed)."""
-    empty = dict.fromkeys(("mean", "low", "high", "fixed_low", "fixed_high", "seed_sd"))
-    if metric in ("accuracy", "auc") and not row.classifies:
-        return empty
-    if metric in ("auc", "pxap"):
-        method, replicates = _curve_metric(row, metric)
-    else:
-        values, groups = _image_values(row, metric)
-        if values.shape[1] == 0:
-            return empty
-        method = crossed_interval(values, groups)
-        replicates = bootstrap_mean(values, _weights(tuple(groups)))
-    fixed = percentile_interval(replicates)
+    sample = sample_of(row, metric)
+    if sample is None:
+        return dict.fromkeys(("mean", "low", "high", "fixed_low", "fixed_high", "seed_sd"))
+    method = sample.interval()
+    fixed = percentile_interval(sample.resampled(_weights(tuple(sample.groups))))
     return {
         "mean": method.mean,
         "low": _inside(method.low),
@@ -134,38 +120,9 @@ def _intervals(row: Row, metric: str) -> Values:
     }
 
 
-def _curve_metric(row: Row, metric: str) -> tuple[Any, Float]:
-    first = row.first
-    if metric == "auc":
-        pseudo = pseudo_values_auc(first.labels, row.probability, first.groups)
-        weights = _weights(tuple(first.groups))
-        return crossed_interval_of(row.aucs(), pseudo), bootstrap_auc(first.labels, row.probability, weights)
-    tp, fp, area = row.curves()
-    groups = first.groups[first.located]
-    theta = np.array([pixel.pxap(t, f, area) for t, f in zip(tp, fp, strict=True)])
-    pseudo = pseudo_values_pxap(tp, fp, area, groups)
-    return crossed_interval_of(theta, pseudo), bootstrap_pxap(tp, fp, area, _weights(tuple(groups)))
-
-
-def _image_values(row: Row, metric: str) -> tuple[Float, npt.NDArray[np.str_]]:
-    """(S, n) values of a metric that is a mean over images, and the groups of those images."""
-    if metric in LOCATED_METRICS:
-        return row.located(metric)
-    if metric == "fpr_negative":
-        return row.fpr_negative()
-    return row.correct(), row.first.groups
-
-
 def _per_seed(row: Row, metric: str) -> Float | None:
-    if metric in ("accuracy", "auc") and not row.classifies:
-        return None
-    if metric == "auc":
-        return row.aucs()
-    if metric == "pxap":
-        tp, fp, area = row.curves()
-        return np.array([pixel.pxap(t, f, area) for t, f in zip(tp, fp, strict=True)])
-    values = _image_values(row, metric)[0]
-    return values.mean(1) if values.shape[1] else None
+    sample = sample_of(row, metric)
+    return None if sample is None else sample.estimates
 
 
 def _extras(row: Row, n_failed: int) -> Values:

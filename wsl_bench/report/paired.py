@@ -15,7 +15,7 @@ _BETTER, _WORSE, _LINE = "#0072B2", "#D55E00", "#000000"
 
 
 def write_paired(comparison: Comparison, path: Path) -> None:
-    """Write the figure: every image's difference, sorted, and the mean with its interval for the method."""
+    """Write the figure: every image's (or patient's) part, sorted, and the difference with the method's interval."""
     buffer = io.BytesIO()
     _figure(comparison).savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     atomic_write(path, buffer.getvalue())
@@ -24,20 +24,22 @@ def write_paired(comparison: Comparison, path: Path) -> None:
 def _figure(c: Comparison) -> Figure:
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axis = figure.subplots()
-    ordered = np.sort(c.by_image)[::-1]
+    ordered = np.sort(c.parts)[::-1]
+    unit = "images" if c.by_image else "patients"
     place = np.arange(1, len(ordered) + 1)
     for chosen, colour, who in ((ordered > 0, _BETTER, c.a), (ordered < 0, _WORSE, c.b)):
-        label = f"{who} is higher: {int(chosen.sum())} images"
+        label = f"{who} is higher: {int(chosen.sum())} {unit}"
         axis.bar(place[chosen], ordered[chosen], width=1.0, color=colour, label=label, zorder=2)
     axis.axhline(0, color=_LINE, linewidth=0.6)
     axis.axhline(c.method.difference, color=_LINE, linewidth=1.2, linestyle="--", zorder=3,
-                 label=f"mean {c.method.difference:+.3f}")  # fmt: skip
+                 label=f"difference {c.method.difference:+.3f}")  # fmt: skip
     if not np.isnan(c.method.low):
         axis.axhspan(c.method.low, c.method.high, color=_LINE, alpha=0.12, linewidth=0, zorder=1,
                      label=f"95 % interval {c.method.low:+.3f} to {c.method.high:+.3f}")  # fmt: skip
     axis.set_title(f"{c.dataset}: {c.a} minus {c.b}", fontsize=9, loc="left")
-    axis.set_xlabel(f"{len(ordered)} test images, sorted", fontsize=9)
-    axis.set_ylabel(f"difference of {c.metric}, mean over seeds", fontsize=9)
+    axis.set_xlabel(f"{len(ordered)} test {unit}, sorted", fontsize=9)
+    of = c.metric if c.by_image else f"{c.metric} pseudo-values"
+    axis.set_ylabel(f"difference of {of}, mean over seeds", fontsize=9)
     axis.set_xlim(0.5, len(ordered) + 0.5)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

@@ -59,7 +59,9 @@ def group_codes(groups: Groups) -> npt.NDArray[np.int64]:
     """
     if isinstance(groups, np.ndarray) and groups.ndim != 1:
         raise ValueError(f"groups: expected one id an image, found shape {groups.shape}")
-    # Not numpy.unique: it makes 1 and "1" one patient, and takes tuples apart.
+    if isinstance(groups, np.ndarray) and groups.dtype.kind in "iuU":
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    # Not numpy.unique for the rest: it makes 1 and "1" one patient, and takes tuples apart.
     ids: list[object] = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     distinct = dict.fromkeys(ids)
     if any(key != key for key in distinct):
@@ -185,16 +187,31 @@ def crossed_interval_of(theta: npt.ArrayLike, pseudo: npt.ArrayLike, level: floa
     Raises:
         ValueError: shapes that do not fit each other, or a level outside (0, 1).
     """
+    estimates, values = check_pseudo(theta, pseudo)
+    return _interval(float(estimates.mean()), estimates, components_of(estimates, values), level)
+
+
+def check_pseudo(theta: npt.ArrayLike, pseudo: npt.ArrayLike) -> tuple[Float, Float]:
+    """`theta` as (S,) and `pseudo` as (S, C) float64.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
     estimates, values = np.asarray(theta, np.float64), np.asarray(pseudo, np.float64)
     if values.ndim != 2 or not values.size or estimates.shape != values.shape[:1]:
         found = f"{estimates.shape} and {values.shape}"
         raise ValueError(f"theta, pseudo: expected shapes (seeds,) and (seeds, patients), found {found}")
-    parts = components(values, np.arange(values.shape[1]))
-    if parts.n_seeds > 1:
-        # The seeds' own statistics carry the spread between seeds without the jackknife's bias.
-        seed = _real(float(estimates.var(ddof=1)) / parts.n_seeds, rounding(estimates) ** 2)
-        parts = Components(seed, parts.patients, parts.interaction, parts.n_seeds, parts.n_groups)
-    return _interval(float(estimates.mean()), estimates, parts, level)
+    return estimates, values
+
+
+def components_of(estimates: Float, pseudo: Float) -> Components:
+    """`components` of a statistic that is no mean: (S,) by seed, and (S, C) pseudo-values."""
+    parts = components(pseudo, np.arange(pseudo.shape[1]))
+    if parts.n_seeds < 2:
+        return parts
+    # The seeds' own statistics carry the spread between seeds without the jackknife's bias.
+    seed = _real(float(estimates.var(ddof=1)) / parts.n_seeds, rounding(estimates) ** 2)
+    return Components(seed, parts.patients, parts.interaction, parts.n_seeds, parts.n_groups)
 
 
 def _interval(mean: float, seed_means: Float, parts: Components, level: float) -> Interval:

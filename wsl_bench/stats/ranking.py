@@ -12,12 +12,15 @@ import numpy.typing as npt
 from scipy import stats
 
 from wsl_bench.stats.crossed import (
+    Components,
     Float,
     Groups,
     check_level,
+    check_pseudo,
     check_values,
     combine,
     components,
+    components_of,
     group_codes,
     rounding,
 )
@@ -61,10 +64,39 @@ def paired_difference(
     left, right = check_values(a, len(groups), "a"), check_values(b, len(groups), "b")
     codes, noise = group_codes(groups), rounding(left, right)
     parts = [components(left, codes, noise), components(right, codes, noise)]
-    difference = float(left.mean() - right.mean())
+    patients = components((left.mean(0) - right.mean(0))[None], codes, noise).patients
+    return _paired(float(left.mean() - right.mean()), parts, patients, noise, level)
+
+
+def paired_difference_of(
+    theta_a: npt.ArrayLike,
+    pseudo_a: npt.ArrayLike,
+    theta_b: npt.ArrayLike,
+    pseudo_b: npt.ArrayLike,
+    level: float = 0.95,
+) -> PairedResult:
+    """The same for a statistic that is no mean, from its delete-one-patient pseudo-values.
+
+    Args:
+        theta_a, theta_b: (Sa,) and (Sb,) the statistic of each seed on all patients.
+        pseudo_a, pseudo_b: (Sa, C) and (Sb, C) pseudo-values on the same patients, see `jackknife`.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or a level outside (0, 1).
+    """
+    check_level(level)
+    (one, left), (other, right) = check_pseudo(theta_a, pseudo_a), check_pseudo(theta_b, pseudo_b)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(f"pseudo: expected the same patients, found {left.shape[1]} and {right.shape[1]}")
+    noise = rounding(one, other)
+    parts = [components_of(one, left), components_of(other, right)]
+    patients = components((left.mean(0) - right.mean(0))[None], np.arange(left.shape[1]), noise).patients
+    return _paired(float(one.mean() - other.mean()), parts, patients, noise, level)
+
+
+def _paired(difference: float, parts: list[Components], patients: float, noise: float, level: float) -> PairedResult:
     if abs(difference) <= noise:
         difference = 0.0
-    patients = components((left.mean(0) - right.mean(0))[None], codes, noise).patients
     if math.isnan(parts[0].seed + parts[1].seed + patients):
         return PairedResult(difference, math.nan, math.nan, math.nan, math.nan, math.nan)
     variance, df = combine(parts, patients)
