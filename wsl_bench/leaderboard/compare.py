@@ -11,9 +11,9 @@ import numpy.typing as npt
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import RANKED, Leaderboard
 from wsl_bench.leaderboard.export import row_name
-from wsl_bench.leaderboard.measure import Row
+from wsl_bench.leaderboard.measure import CURVE_METRICS, MEAN_METRICS, Row
 from wsl_bench.leaderboard.rows import Values
-from wsl_bench.leaderboard.sample import CURVE_METRICS, MEAN_METRICS, Sample, paired, paired_bca, sample_of
+from wsl_bench.leaderboard.sample import Sample, paired, paired_bca
 from wsl_bench.params import did_you_mean
 from wsl_bench.stats.bootstrap import cluster_weights, percentile_interval
 from wsl_bench.stats.ranking import PairedResult, holm, smallest_detectable
@@ -126,7 +126,7 @@ def _table(board: Leaderboard, dataset: str | None, rule: str) -> tuple[str, dic
 
 
 def _sample(row: Row, name: str, metric: str) -> Sample:
-    sample = sample_of(row, metric)
+    sample = row.sample(metric)
     if sample is None:
         why = f"{name} does not classify" if metric in ("accuracy", "auc") else "no test image has it"
         raise UsageError(f"--metric {metric}: {why}.")
@@ -136,7 +136,7 @@ def _sample(row: Row, name: str, metric: str) -> Sample:
 def _corrected(table: dict[str, tuple[Values, Row]], a: str, b: str, metric: str) -> tuple[float, int]:
     """The pair's p-value among those of all pairs of ranked rows (Holm), and how many pairs there are."""
     ranked = [name for name, (values, _) in table.items() if values["status"] in RANKED]
-    samples = {name: sample for name in ranked if (sample := sample_of(table[name][1], metric)) is not None}
+    samples = {name: sample for name in ranked if (sample := table[name][1].sample(metric)) is not None}
     pairs = list(combinations(samples, 2))
     wanted = [set(pair) == {a, b} for pair in pairs]
     if not any(wanted):

@@ -15,18 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.errors import StoreError
+from wsl_bench.leaderboard.sample import Float, Sample
 from wsl_bench.metrics import pixel
 from wsl_bench.metrics.classification import auc
 from wsl_bench.metrics.criteria import BOXACC_LEVELS, LocatedCounts, best_threshold, box_accuracy, objective
 from wsl_bench.metrics.grid import threshold_index
 from wsl_bench.metrics.tally import Tally
-from wsl_bench.stats.bootstrap import cluster_weights
+from wsl_bench.stats.bootstrap import bootstrap_auc, bootstrap_mean, bootstrap_pxap, cluster_weights
+from wsl_bench.stats.jackknife import pseudo_values_auc, pseudo_values_pxap
 from wsl_bench.store.records import Record
 
-Float = npt.NDArray[np.float64]
-
-# Metrics that are a mean over images, and the images they are defined on.
+# Metrics that are a mean over images: over located positives, over negatives, over all; and those that are none.
 LOCATED_METRICS = ("iop", "fpr", "fnr", "iou", "dice", "empty_rate")
+MEAN_METRICS = (*LOCATED_METRICS, "fpr_negative", "accuracy")
+CURVE_METRICS = ("auc", "pxap")
 REFITS = 200
 
 
@@ -98,6 +100,53 @@ class Row:
         values = _pixel_metric(metric, tp, fp, self.first.truth_area[chosen], self.first.n_pixels[chosen])
         return values, self.first.groups[chosen]
 
+    def sample(self, metric: str) -> Sample | None:
+        """One of MEAN_METRICS or CURVE_METRICS as statistics take it; computed once.
+
+        None where the row does not have it: it does not classify, or no image is of that kind.
+        """
+        if metric not in self._samples:
+            self._samples[metric] = self._sample(metric)
+        return self._samples[metric]
+
+    @cached_property
+    def _samples(self) -> dict[str, Sample | None]:
+        return {}
+
+    def _sample(self, metric: str) -> Sample | None:
+        if metric in ("accuracy", "auc") and not self.classifies:
+            return None
+        if metric == "auc":
+            return self._auc_sample()
+        if metric == "pxap":
+            return self._pxap_sample()
+        if metric in LOCATED_METRICS:
+            values, groups = self.located(metric)
+        elif metric == "fpr_negative":
+            values, groups = self.fpr_negative()
+        else:
+            values, groups = self.correct(), self.first.groups
+        if not values.shape[1]:
+            return None
+        return Sample(values.mean(1), values, groups, groups, lambda weights: bootstrap_mean(values, weights), True)
+
+    def _auc_sample(self) -> Sample:
+        labels, scores, groups = self.first.labels, self.probability, self.first.groups
+        aucs = np.array([auc(labels, row) for row in scores])
+        pseudo = pseudo_values_auc(labels, scores, groups)
+        units = np.arange(pseudo.shape[1])
+        return Sample(aucs, pseudo, units, groups, lambda weights: bootstrap_auc(labels, scores, weights), False)
+
+    def _pxap_sample(self) -> Sample | None:
+        tp, fp, area = self.curves
+        if not len(area):
+            return None
+        groups = self.first.groups[self.first.located]
+        precisions = np.array([pixel.pxap(t, f, area) for t, f in zip(tp, fp, strict=True)])
+        pseudo = pseudo_values_pxap(tp, fp, area, groups)
+        units = np.arange(pseudo.shape[1])
+        return Sample(precisions, pseudo, units, groups, lambda weights: bootstrap_pxap(tp, fp, area, weights), False)
+
     def fpr_negative(self) -> tuple[Float, npt.NDArray[np.str_]]:
         """(S, n) share of the area lit on negatives, and their groups."""
         chosen = self.first.labels == 0
@@ -116,10 +165,7 @@ class Row:
         """(S, N) class probabilities."""
         return np.stack([t.probability for t in self.tallies])
 
-    def aucs(self) -> Float:
-        """(S,) test AUC."""
-        return np.array([auc(t.labels, t.probability) for t in self.tallies])
-
+    @cached_property
     def curves(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """tp and fp of located positives at all thresholds, (S, n, 1001) each, and their areas (n,)."""
         chosen = self.first.located
@@ -134,6 +180,7 @@ class Row:
         area, size = self.first.truth_area[chosen].sum(), self.first.n_pixels[chosen].sum()
         return _pixel_metric(metric, tp, fp, area, size)
 
+    @cached_property
     def refit_spread(self) -> Float:
         """(S,) standard deviation of the test IoU under 200 refits of the threshold.
 

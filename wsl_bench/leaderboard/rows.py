@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from wsl_bench.leaderboard.boxes import box_columns
 from wsl_bench.leaderboard.measure import Row
-from wsl_bench.leaderboard.sample import sample_of
 from wsl_bench.metrics import pixel
 from wsl_bench.stats.bootstrap import cluster_weights, percentile_interval
 
@@ -57,8 +56,8 @@ def leaderboard_row(row: Row, expected_seeds: int, n_failed: int) -> Values:
 
 def cell_rows(row: Row) -> list[Values]:
     """One line a training: the same metrics, the chosen epoch and threshold."""
-    per_seed = {metric: _per_seed(row, metric) for metric in METRICS}
-    refit = row.refit_spread() if row.rule == "val" else None
+    samples = {metric: row.sample(metric) for metric in METRICS}
+    refit = row.refit_spread if row.rule == "val" else None
     lines = []
     for s, record in enumerate(row.records):
         c = record.content
@@ -73,7 +72,7 @@ def cell_rows(row: Row) -> list[Values]:
                 "val_auc": _get(c["val_auc"], "value"), "polarity": _get(c["polarity"], "value"),
                 "polarity_low": _get(c["polarity"], "low"), "polarity_high": _get(c["polarity"], "high"),
             }
-            | {metric: None if values is None else float(values[s]) for metric, values in per_seed.items()}
+            | {metric: None if sample is None else float(sample.estimates[s]) for metric, sample in samples.items()}
             | {"iou_refit_sd": None if refit is None else float(refit[s]), "key": c["key"]}
         )  # fmt: skip
     return lines
@@ -105,7 +104,7 @@ def status(row: Row, expected_seeds: int) -> str:
 
 def _intervals(row: Row, metric: str) -> Values:
     """Mean with both intervals: *the method* (seeds random) and *these trainings* (seeds fixed)."""
-    sample = sample_of(row, metric)
+    sample = row.sample(metric)
     if sample is None:
         return dict.fromkeys(("mean", "low", "high", "fixed_low", "fixed_high", "seed_sd"))
     method = sample.interval()
@@ -120,18 +119,13 @@ def _intervals(row: Row, metric: str) -> Values:
     }
 
 
-def _per_seed(row: Row, metric: str) -> Float | None:
-    sample = sample_of(row, metric)
-    return None if sample is None else sample.estimates
-
-
 def _extras(row: Row, n_failed: int) -> Values:
     """Columns after the fixed ones."""
     first = row.first
     iop, _ = row.located("iop")
     empty, _ = row.located("empty_rate")
     chance = float((first.truth_area[first.located] / first.n_pixels[first.located]).mean())
-    tp, fp, area = row.curves()
+    tp, fp, area = row.curves
     majority = int(row.records[0].val.labels.mean() >= 0.5)  # the class most common on validation, not on test
     contents = [record.content for record in row.records]
     statuses = [training_status(c) for c in contents]
@@ -144,7 +138,7 @@ def _extras(row: Row, n_failed: int) -> Values:
         "pixel_ap": float(np.mean([pixel.pixel_ap(t, f, area).mean() for t, f in zip(tp, fp, strict=True)])),
         "accuracy_at_half": None,
         "accuracy_majority": float((first.labels == majority).mean()),
-        "iou_refit_sd": float(row.refit_spread().mean()) if row.rule == "val" else None,
+        "iou_refit_sd": float(row.refit_spread.mean()) if row.rule == "val" else None,
         "map_scale": "/".join(sorted({c["operating_point"]["map_scale"] for c in contents})),
         "val_auc": _mean_of(contents, "val_auc"),
         "polarity": _mean_of(contents, "polarity"),

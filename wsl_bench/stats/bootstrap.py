@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from wsl_bench.jit import compiled
+from wsl_bench.jit import compiled, unchecked
 from wsl_bench.stats.crossed import Float, Groups, check_level, check_values, group_codes, rounding
 
 # Weights stay small integers; at most this many numbers (4 MiB) of them are float64 at a time.
@@ -143,11 +143,7 @@ def average_precision(tp: Float, fp: Float, area: Float) -> Float:
         (B,) sum over thresholds l, descending, of Prec_l * (Rec_l - Rec_(l-1)), with Prec = tp / (tp + fp)
         and Rec = tp / area; nothing where nothing is predicted; NaN where there is no ground truth.
     """
-    predicted = tp + fp
-    precision = np.divide(tp, predicted, out=np.zeros_like(tp), where=predicted > 0)
-    gain = -np.diff(tp, axis=1, append=0)
-    total = (precision * gain).sum(1)
-    return ratio(total, area)
+    return ratio(_precision_by_gain(tp, fp), area)
 
 
 def percentile_interval(replicates: npt.ArrayLike, level: float = 0.95) -> tuple[float, float, int]:
@@ -271,6 +267,21 @@ def _blocks(weights: npt.NDArray[np.generic]) -> Iterator[tuple[slice, Float]]:
         block = buffer[: len(weights[rows])]
         np.copyto(block, weights[rows], casting="unsafe")
         yield rows, block
+
+
+@unchecked
+def _precision_by_gain(tp: Float, fp: Float) -> Float:
+    """(B,) sum over thresholds of precision times the pixels of ground truth gained there; in one pass."""
+    out = np.zeros(len(tp))
+    for b in range(len(tp)):
+        last, total = 0.0, 0.0
+        for k in range(tp.shape[1] - 1, -1, -1):
+            inside = tp[b, k]
+            if inside + fp[b, k] > 0:
+                total += inside / (inside + fp[b, k]) * (inside - last)
+            last = inside
+        out[b] = total
+    return out
 
 
 @compiled

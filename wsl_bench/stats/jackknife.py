@@ -54,16 +54,21 @@ def pseudo_values_pxap(
     n_groups = int(codes.max()) + 1
     area = np.bincount(codes, np.asarray(truth_area, np.float64), minlength=n_groups)
     total = area.sum(keepdims=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(n_groups))
     out = []
     for t, f in zip(tp, fp, strict=True):
-        inside, outside = np.zeros((2, n_groups, t.shape[1]))
-        np.add.at(inside, codes, t)
-        np.add.at(outside, codes, f)
+        inside, outside = _summed(t[order], starts), _summed(f[order], starts)
         all_in, all_out = inside.sum(0, keepdims=True), outside.sum(0, keepdims=True)
         whole = average_precision(all_in, all_out, total)
         left_out = average_precision(all_in - inside, all_out - outside, total - area)
         out.append(n_groups * whole - (n_groups - 1) * left_out)
     return np.stack(out)
+
+
+def _summed(counts: npt.NDArray[np.integer], starts: npt.NDArray[np.int64]) -> Float:
+    """Rows of one patient after the other -> one row a patient."""
+    return np.add.reduceat(counts.astype(np.float64), starts, axis=0)
 
 
 def _auc_pseudo(positive: npt.NDArray[np.bool_], scores: Float, codes: npt.NDArray[np.int64]) -> Float:
