@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,9 +12,12 @@ from typing import Any
 from wsl_bench.errors import UsageError
 from wsl_bench.executors.local import run_jobs
 from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
+from wsl_bench.leaderboard.export import to_csv
+from wsl_bench.leaderboard.overall import Overall, overall, overall_rows, win_table
 from wsl_bench.plan import Plan, made_by_other_code, make_plan
 from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
+from wsl_bench.report.overall import write_overall
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
@@ -117,7 +121,22 @@ def write_results(out: Path) -> Leaderboard:
     """Write the tables and figures of a run, from its records alone."""
     board = write_leaderboard(out)
     write_densities(board.measured, out / "figures")
+    with contextlib.suppress(UsageError):  # one dataset, or no method that is complete on all
+        write_overall_results(board, out)
     return board
+
+
+def write_overall_results(board: Leaderboard, out: Path, rule: str = "val") -> Overall:
+    """Write overall.csv, wins.csv and their figures.
+
+    Raises:
+        UsageError: there is nothing to average over (see `leaderboard.overall.overall`).
+    """
+    result = overall(board, rule)
+    atomic_write(out / "overall.csv", to_csv(overall_rows(result), ()).encode())
+    atomic_write(out / "wins.csv", to_csv(win_table(result), ("a", "b", "probability", "low", "high")).encode())
+    write_overall(result, out / "figures")
+    return result
 
 
 def _described(spec: RunSpec, plan: Plan, before: dict[str, Any] | None) -> dict[str, Any]:

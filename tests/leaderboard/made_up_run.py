@@ -92,6 +92,7 @@ def write_cell(
     seed: int,
     maps: npt.NDArray[np.float32],
     *,
+    dataset: str = "made_up",
     probability: npt.NDArray[np.float64] | None = None,
     threshold: float | None = 0.4,
     decision: float | None = 0.5,
@@ -107,7 +108,7 @@ def write_cell(
             split.located = [bool(located and label) for located, label in zip(split.located, labels, strict=True)]
             split.boxes = [b if located else b[:0] for b, located in zip(split.boxes, split.located, strict=True)]
     record = {
-        "key": f"key-{method}-{seed}", "dataset": "made_up", "method": method, "method_params": "", "seed": seed,
+        "key": f"key-{method}-{seed}", "dataset": dataset, "method": method, "method_params": "", "seed": seed,
         "sanity": False, "n_val_boxes": 14, "n_val_located": 14, "n_parameters": 100,
         "checkpoint_rule": "last", "rules": RULES, "device": "cpu",
         "val_auc": {"value": 0.9, "low": 0.8, "high": 1.0}, "polarity": {"value": 0.9, "low": 0.8, "high": 1.0},
@@ -122,7 +123,7 @@ def write_cell(
         "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
         "maps": {"image_ids": np.array(test.ids), "score": maps.astype(np.float16)},
     }
-    write_record(root, f"made_up--{method}--seed{seed}", record, artefacts)
+    write_record(root, f"{dataset}--{method}--seed{seed}", record, artefacts)
 
 
 def write_failed(root: Path, method: str, seed: int) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from wsl_bench.leaderboard.build import Leaderboard
 from wsl_bench.leaderboard.export import rank_text, row_name, status_text
 from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
+from wsl_bench.leaderboard.overall import Overall, overall_rows
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.leaderboard.strata import FEWEST
 
@@ -64,6 +65,27 @@ def print_strata(rows: Sequence[Values], console: Console) -> None:
                 )  # fmt: skip
         console.print(table)
     console.print(f"[dim]Located positives; no figure on fewer than {FEWEST} of them.[/]")
+
+
+def print_overall(result: Overall, console: Console) -> None:
+    """Print the methods' average ranks, their IoU on each dataset and how often each beats the next."""
+    rule_text = "fitted on val" if result.rule == "val" else f"fixed at {result.rule}"
+    table = Table(title=f"over {len(result.datasets)} datasets, threshold {rule_text}", box=None, pad_edge=False,
+                  padding=(0, 1, 0, 0), title_justify="left")  # fmt: skip
+    table.add_column("method", overflow="fold")
+    table.add_column("average rank", justify="right")
+    for dataset in result.datasets:
+        table.add_column(f"IoU {escape(dataset)}", justify="right", overflow="fold")
+    table.add_column("beats the next (95 % interval)", justify="left")
+    for row in overall_rows(result):
+        if row["average_rank"] is None:
+            continue
+        beats = _short(row["beats_next"])
+        if row["beats_next_low"] is not None:
+            beats += f" ({_short(row['beats_next_low'])}-{_short(row['beats_next_high'])})"
+        scores = [_short(row[f"iou_{dataset}"], 3) for dataset in result.datasets]
+        table.add_row(escape(row["method"]), f"{row['average_rank']:.2f}", *scores, beats)
+    console.print(table)
 
 
 def _oracle_table(rows: Sequence[Values]) -> Table:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
+from wsl_bench.report.style import line_style
 from wsl_bench.store.atomic import atomic_write
 
 FIGURES = {
@@ -21,10 +22,6 @@ FIGURES = {
     "fpr": "FPR: share of the outside that is predicted",
     "fnr": "FNR: share of the ground truth that is missed",
 }
-# Okabe and Ito's colours, told apart with any colour vision; line styles carry it into grey print.
-# From the eighth curve on a colour comes again with another style.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 # Narrower than this, a kernel shows single images, not a distribution.
 MIN_BANDWIDTH = 0.02
 
@@ -81,10 +78,9 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     means = {row_name(values): values[metric] for values, _ in members}
     top, cut = _axis_top({name: float(curve.max()) for name, curve in curves.items()})
     for name, curve in curves.items():
-        i = styles[name]
-        style = _STYLES[(i + i // len(_COLOURS)) % len(_STYLES)]
+        colour, style = line_style(styles[name])
         beyond = f"; cut, peak {cut[name]:.0f}" if name in cut else ""
-        axis.plot(at, curve, color=_COLOURS[i % len(_COLOURS)], linestyle=style, linewidth=1.6,
+        axis.plot(at, curve, color=colour, linestyle=style, linewidth=1.6,
                   label=f"{name} ({means[name]:.2f}{beyond})")  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, top))
     n_images, n_seeds = members[0][0]["n_located"], members[0][0]["n_seeds"]

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from wsl_bench.leaderboard.compare import Comparison
+from wsl_bench.report.style import COLOURS, LINE
 from wsl_bench.store.atomic import atomic_write
 
-_BETTER, _WORSE, _LINE = "#0072B2", "#D55E00", "#000000"
+_BETTER, _WORSE = COLOURS[1], COLOURS[0]
 
 
 def write_paired(comparison: Comparison, path: Path) -> None:
@@ -30,11 +31,11 @@ def _figure(c: Comparison) -> Figure:
     for chosen, colour, who in ((ordered > 0, _BETTER, c.a), (ordered < 0, _WORSE, c.b)):
         label = f"{who} is higher: {int(chosen.sum())} {unit}"
         axis.bar(place[chosen], ordered[chosen], width=1.0, color=colour, label=label, zorder=2)
-    axis.axhline(0, color=_LINE, linewidth=0.6)
-    axis.axhline(c.method.difference, color=_LINE, linewidth=1.2, linestyle="--", zorder=3,
+    axis.axhline(0, color=LINE, linewidth=0.6)
+    axis.axhline(c.method.difference, color=LINE, linewidth=1.2, linestyle="--", zorder=3,
                  label=f"difference {c.method.difference:+.3f}")  # fmt: skip
     if not np.isnan(c.method.low):
-        axis.axhspan(c.method.low, c.method.high, color=_LINE, alpha=0.12, linewidth=0, zorder=1,
+        axis.axhspan(c.method.low, c.method.high, color=LINE, alpha=0.12, linewidth=0, zorder=1,
                      label=f"95 % interval {c.method.low:+.3f} to {c.method.high:+.3f}")  # fmt: skip
     axis.set_title(f"{c.dataset}: {c.a} minus {c.b}", fontsize=9, loc="left")
     axis.set_xlabel(f"{len(ordered)} test {unit}, sorted", fontsize=9)
