@@ -41,6 +41,7 @@ class CheXCAM(PostHocMethod):
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
     )
+    trained_on: str = param("", "what `weights` has seen: names of datasets joined by +, or none")
 
     def network_params(self) -> dict[str, Value]:
         """The start of the network."""
@@ -50,6 +51,7 @@ class CheXCAM(PostHocMethod):
             "input_size": self.input_size,
             "enlarge_from": self.enlarge_from,
             "weights": None if self.weights is None else str(self.weights),
+            "trained_on": self.trained_on,
         }
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,13 @@ class Network(Component):
         """A freshly initialised network; torch's global generator is already seeded."""
         raise NotImplementedError
 
+    def saw(self) -> tuple[str, ...]:
+        """Names of the datasets whose images its weights have seen before this training; default: none.
+
+        Evaluated on one of them, its rows get the status `contaminated` and no rank.
+        """
+        return ()
+
     def loss(self, net: nn.Module, batch: Batch, progress: float) -> Tensor:
         """Scalar training loss; `progress` runs from 0 to 1. Default: cross-entropy of net(images)."""
         from torch.nn import functional

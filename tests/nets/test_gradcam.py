@@ -83,8 +83,9 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     cls = registry.discover("method").get("chexcam").cls
     assert params.build(cls, "chexcam", {}).network_params() == {
         "symmetric_start": "none", "stem_scale": 0.2, "input_size": 96, "enlarge_from": 0.67, "weights": None,
+        "trained_on": "",
     }  # fmt: skip
-    given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth")})
+    given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth"), "trained_on": "imagenet"})
     assert given.network_params()["weights"] == str(tmp_path / "w.pth")
     plain = registry.discover("method").get("gradcam").cls
     assert params.build(plain, "gradcam", {"symmetric_start": "none"}).network_params() == {"symmetric_start": "none"}

@@ -35,16 +35,17 @@ def test_the_users_value_wins_over_the_networks_over_the_datasets_over_the_commo
     assert _resolve({"epochs": 7}, {"learning_rate": 0.1}).epochs == 7
 
 
-@pytest.mark.parametrize(("n_train", "epochs"), [(100, 40), (250, 40), (1600, 8), (10_000, 5), (1_000_000, 5)])
+@pytest.mark.parametrize(("n_train", "epochs"), [(100, 40), (240, 40), (1600, 6), (10_000, 5), (1_000_000, 5)])
 def test_epochs_follow_from_the_size_of_the_dataset(n_train: int, epochs: int) -> None:
     assert _resolve(n_train=n_train).epochs == epochs
 
 
 def test_the_factor_acts_on_epochs_that_nobody_set() -> None:
-    assert _resolve(network={"epochs_factor": 0.4}, n_train=1000).epochs == 6
+    assert _resolve(network={"epochs_factor": 0.6}, n_train=500).epochs == 12
     assert _resolve(network={"epochs_factor": 0.4}, chosen={"epochs": "10"}).epochs == 10
-    assert _resolve(network={"epochs_factor": 0.001}).epochs == 1
-    assert _resolve(chosen={"epochs": "none"}, n_train=1000).epochs == 13
+    assert _resolve(network={"epochs_factor": 0.001}).epochs == 5  # the bounds are those of the outcome
+    assert _resolve(network={"epochs_factor": 3}, n_train=300).epochs == 40
+    assert _resolve(chosen={"epochs": "none"}, n_train=1000).epochs == 10
 
 
 def test_precision() -> None:

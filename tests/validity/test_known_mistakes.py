@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from conftest import ROOT, tiny_folder, write_csv
+from safetensors.torch import save_file
 from study_helper import plan_of, run_plan
 
 from wsl_bench import params, registry
@@ -24,6 +26,7 @@ from wsl_bench.external.score import External, MapScaleChoice, check_fit, score_
 from wsl_bench.leaderboard.build import write_leaderboard
 from wsl_bench.method import PriorData, Task
 from wsl_bench.metrics.truth import rasterize_boxes
+from wsl_bench.protocol.cell import run_job
 from wsl_bench.protocol.rules import Rules
 from wsl_bench.spec import RunSpec, with_fields
 from wsl_bench.stats.ranking import paired_difference
@@ -208,6 +211,29 @@ def test_an_id_that_begins_like_another_takes_none_of_its_boxes(tmp_path: Path) 
     dataset = folder(root)
     boxes = {s.image_id: len(dataset.truth(s).boxes) for s in dataset.samples() if s.image_id in ("case1", "case10")}
     assert boxes == {"case1": 1, "case10": 2}
+
+
+def test_weights_that_saw_the_images_are_named_and_unranked(data: Path, tmp_path: Path) -> None:
+    entry = registry.discover("network").get("densenet121")
+    torch.manual_seed(0)
+    start = params.build(entry.cls, "densenet121", {}).build(Task(1, 32, 0.25, "batch", 0)).state_dict()
+    file = tmp_path / "w.safetensors"
+    save_file(start, file)
+    settings = {"recipe.epochs": "0"}
+    with pytest.raises(UsageError, match="expected trained_on with it"):
+        plan_of(data, tmp_path / "refused", methods=(f"chexcam[weights={file}]",), set=settings)
+    statuses = {}
+    for seen in ("imagenet+data", "imagenet"):
+        out = tmp_path / seen
+        methods = (f"chexcam[weights={file},trained_on={seen}]",)
+        spec = with_fields(RunSpec(), {"datasets": (str(data),), "methods": methods, "seeds": (0,), "set": settings})
+        for job in open_study(spec, out).jobs:
+            run_job(job, lambda event: None)
+        board = write_leaderboard(out)
+        statuses[seen] = board.rows[0]["status"]
+        assert any("have seen images of this dataset" in note for note in board.notes) == (seen == "imagenet+data")
+    assert statuses["imagenet+data"] == "contaminated"
+    assert statuses["imagenet"] in ("ok", "at_chance", "inverted")
 
 
 def test_leaving_out_a_view_is_another_split(data: Path) -> None:

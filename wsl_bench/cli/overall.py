@@ -12,13 +12,9 @@ from wsl_bench.cli.console import out as console
 
 
 def overall(
-    runs: Annotated[
-        list[Path], typer.Argument(help="A run of several datasets, or several runs.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="A run of several datasets, or several runs.")],
     threshold: Annotated[str, typer.Option(help="Threshold rule of the rows: val or a number of the run.")] = "val",
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for tables and figures. Default: the first run.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and figures. Default: the first run.")] = None,
 ) -> None:
     """Average ranks over datasets with their critical difference, how often methods beat each other; and figures."""
     from wsl_bench.leaderboard.overall import overall_notes, together

@@ -149,6 +149,11 @@ def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], cor
         notes.append(
             "Rows of status external are maps scored from files; how they were made is not known here. Unranked."
         )
+    if any(r["status"] == "contaminated" for r in rows):
+        notes.append(
+            "Rows of status contaminated start from weights that have seen images of this dataset, test images "
+            "perhaps among them. Unranked."
+        )
     for name, skipped in run["skipped"].items():
         notes.append(f"{name}: {len(skipped)} unreadable images left out.")
     if failures:

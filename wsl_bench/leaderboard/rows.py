@@ -79,11 +79,16 @@ def cell_rows(row: Row) -> list[Values]:
 
 
 def training_status(content: Mapping[str, Any]) -> str:
-    """ok, inverted (its map means health), at_chance (its validation AUC may be 0.5), or where it comes from."""
+    """ok, inverted (its map means health), at_chance (its validation AUC may be 0.5), or where it comes from.
+
+    contaminated: its weights have seen the dataset's images before.
+    """
     if content["sanity"]:
         return "sanity"
     if content.get("external") is not None:
         return "external"
+    if content["dataset"].partition("[")[0] in content.get("trained_on", ()):
+        return "contaminated"
     auc = content["val_auc"]
     if auc is not None and auc["low"] <= 0.5 <= auc["high"]:
         return "at_chance"
@@ -94,7 +99,7 @@ def training_status(content: Mapping[str, Any]) -> str:
 def status(row: Row, expected_seeds: int) -> str:
     """The row's status: incomplete if seeds are missing, else the worst of its trainings."""
     each = [training_status(record.content) for record in row.records]
-    for origin in ("sanity", "external"):
+    for origin in ("sanity", "external", "contaminated"):
         if origin in each:
             return origin
     if len(row.records) < expected_seeds:

@@ -232,6 +232,7 @@ class _Workshop:
             "n_val_located": self._n_located,
             "n_parameters": sum(p.numel() for p in net.parameters()),
             "versions": versions(),
+            "trained_on": [] if job.trained_by is None else list(self._network().saw()),
             "history": [],
             "checkpoint": None,
             "val_auc": None,

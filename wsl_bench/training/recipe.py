@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wsl_bench.params import Component, build, param
 
-# Training images shown in one training when the number of epochs is not given.
-IMAGES_SHOWN = 12_800
+# Training images shown in one training when the number of epochs is not given, and bounds of that number.
+IMAGES_SHOWN = 9_600
 EPOCH_BOUNDS = (5, 40)
 
 
@@ -26,7 +25,7 @@ class Recipe(Component):
     width: float = param(0.25, "factor on every channel count of the paper's CNN; 1 = the paper's", above=0)
     norm: Literal["none", "batch", "group"] = param("batch", "normalisation after each convolution")
     epochs: int | None = param(None, "passes over the training images; none: by the size of the dataset", low=0)
-    epochs_factor: float = param(1.0, "factor on the epochs when their number is not given", above=0)
+    epochs_factor: float = param(1.0, "factor on the images shown when the epochs are not given", above=0)
     batch_size: int = param(16, "images a step", low=2)
     learning_rate: float = param(1e-3, "peak of the one-cycle schedule (Adam)", above=0)
     weight_decay: float = param(0.0, "Adam's weight decay", low=0)
@@ -78,8 +77,7 @@ def resolve(
     epochs = recipe.epochs
     if epochs is None:
         low, high = EPOCH_BOUNDS
-        common = round(min(high, max(low, IMAGES_SHOWN / n_train)))
-        epochs = max(1, math.ceil(common * recipe.epochs_factor))
+        epochs = round(min(high, max(low, IMAGES_SHOWN * recipe.epochs_factor / n_train)))
     if recipe.precision == "auto":
         values["precision"] = precision
     return ResolvedRecipe(epochs=epochs, **values)
