@@ -28,7 +28,7 @@ SIZE = 16
 def _recipe(**values: Any) -> ResolvedRecipe:
     fields = {
         "image_size": SIZE, "width": 0.05, "norm": "batch", "epochs": 2, "batch_size": 4, "learning_rate": 0.01,
-        "weight_decay": 0.0, "clip": 1.0, "flip": True, "precision": "fp32",
+        "weight_decay": 0.0, "beta2": 0.999, "clip": 1.0, "flip": True, "precision": "fp32",
     }  # fmt: skip
     return ResolvedRecipe(**{**fields, **values})
 

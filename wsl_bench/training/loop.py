@@ -88,7 +88,9 @@ def train(
         report(only)
         return Training((Checkpoint(only, _copy_state(net)),), (only,))
     steps = max(1, len(train_inputs) // recipe.batch_size)
-    optimizer = torch.optim.Adam(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(
+        net.parameters(), recipe.learning_rate, (0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=max(2, steps * recipe.epochs)
     )

@@ -28,6 +28,7 @@ class Recipe(Component):
     epochs_factor: float = param(1.0, "factor on the images shown when the epochs are not given", above=0)
     batch_size: int = param(16, "images a step", low=2)
     learning_rate: float = param(1e-3, "peak of the one-cycle schedule (Adam)", above=0)
+    beta2: float = param(0.98, "decay of Adam's mean square; short trainings gain by a quick one", low=0, below=1)
     weight_decay: float = param(0.0, "Adam's weight decay", low=0)
     clip: float = param(1.0, "gradient norm is clipped to this", above=0)
     flip: bool = param(True, "random horizontal flips")
@@ -44,6 +45,7 @@ class ResolvedRecipe:
     epochs: int
     batch_size: int
     learning_rate: float
+    beta2: float
     weight_decay: float
     clip: float
     flip: bool
