@@ -79,6 +79,32 @@ def test_a_column_of_the_labels(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert row["iou"] == pytest.approx(mean_iou(expected[row["stratum"]]), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("age", ["0 to 19", "20 to 39", "40 to 59", "60 to 79", "(none)"]),
+        ("dose", ["to 24", "above 24 to 46", "above 46", "(none)"]),
+    ],
+)
+def test_many_numbers_are_put_into_bands(
+    run: Path, monkeypatch: pytest.MonkeyPatch, column: str, expected: list[str]
+) -> None:
+    monkeypatch.setattr(strata, "FEWEST", 1)
+    at = located()
+    numbers = {i: 2.0 + 5.5 * place for place, i in enumerate(at[:-1])}  # 2 to 68; the last image has none
+    labels = {
+        f"test{i:03d}": {"image_id": f"test{i:03d}", column: f"{numbers[i]:g}" if i in numbers else ""} for i in at
+    }
+    rows = stratified(build_leaderboard(run).measured, column, labels)
+    assert [row["stratum"] for row in rows] == expected
+    first = [i for i, value in numbers.items() if value < 20] if column == "age" else None
+    if first is not None:
+        assert rows[0]["n_images"] == len(first)
+        assert rows[0]["iou"] == pytest.approx(mean_iou(first), abs=1e-12)
+    assert sum(row["n_images"] for row in rows) == len(at)
+    assert rows[-1]["n_images"] == 1
+
+
 def test_few_images_give_no_figure(run: Path) -> None:
     for row in stratified(build_leaderboard(run).measured, "lesion_count"):
         assert row["n_images"] in (len(located()), 0)

@@ -18,6 +18,8 @@ from wsl_bench.stats.crossed import crossed_interval
 METRICS = ("iou", "iop", "fpr", "fnr", "empty_rate")
 # What needs no table of labels: it is in the ground truth.
 BUILT_IN = ("lesion_size", "lesion_count")
+AGES = ("age", "patient_age", "age_years")
+MOST_VALUES = 8  # numbers of a column with more of them are put into bands
 FEWEST = 20  # located images in a stratum; on fewer no figure is shown
 Mask = npt.NDArray[np.bool_]
 
@@ -29,7 +31,8 @@ def stratified(
 
     Args:
         by: `lesion_size` (thirds of the located test images by the share of the image that is ground truth),
-            `lesion_count` (1, 2, 3 or more boxes), or a column of `labels`.
+            `lesion_count` (1, 2, 3 or more boxes), or a column of `labels` (one of many numbers in bands: ages by
+            20 years, others in thirds).
         labels: rows of a label table by image id.
 
     Returns:
@@ -109,7 +112,30 @@ def _strata(row: Row, by: str, labels: Mapping[str, Mapping[str, str]] | None) -
         dataset = row.records[0].content["dataset"]
         raise UsageError(f"--by {by}: the label table has none of {dataset}'s test images. Name its own with --labels.")
     found = np.array([labels[name][by] if name in labels else "" for name in ids.tolist()])
-    return {value or "(none)": found == value for value in sorted(set(found.tolist()))}
+    return _bands(by, found) or {value or "(none)": found == value for value in sorted(set(found.tolist()))}
+
+
+def _bands(by: str, found: npt.NDArray[np.str_]) -> dict[str, Mask]:
+    """A column of many numbers: ages in bands of 20 years, others in thirds of these images; else nothing."""
+    try:
+        numbers = np.array([float(value) if value else np.nan for value in found.tolist()])
+    except ValueError:
+        return {}
+    known = numbers[np.isfinite(numbers)]
+    if len(np.unique(known)) <= MOST_VALUES:
+        return {}
+    if by.lower() in AGES:
+        low = 20 * np.floor(numbers / 20)
+        bands = {f"{start:.0f} to {start + 19:.0f}": low == start for start in np.unique(low[np.isfinite(low)])}
+    else:
+        cuts = np.quantile(known, [1 / 3, 2 / 3])
+        bands = {
+            f"to {cuts[0]:g}": numbers <= cuts[0],
+            f"above {cuts[0]:g} to {cuts[1]:g}": (numbers > cuts[0]) & (numbers <= cuts[1]),
+            f"above {cuts[1]:g}": numbers > cuts[1],
+        }
+    missing = ~np.isfinite(numbers)
+    return bands | ({"(none)": missing} if missing.any() else {})
 
 
 def _thirds(share: npt.NDArray[np.float64]) -> dict[str, Mask]:
