@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -18,8 +19,9 @@ from wsl_bench.data.views import WeakView
 from wsl_bench.errors import MethodError
 from wsl_bench.method import Batch, Network, Task
 from wsl_bench.protocol.rules import Rules
+from wsl_bench.store.trainings import load_snapshot, save_snapshot, save_training
 from wsl_bench.training.inputs import Inputs
-from wsl_bench.training.loop import Epoch, Training, probabilities, seed_from, train
+from wsl_bench.training.loop import Epoch, Snapshot, Training, probabilities, seed_from, train
 from wsl_bench.training.recipe import ResolvedRecipe
 
 SIZE = 16
@@ -67,8 +69,9 @@ class Larger(Linear):
 
 
 def _train(network: Network, rules: Rules | None = None, n_keep: int = 1, **values: Any) -> Training:
-    given = {"start_seed": 1, "order_seed": 2, "n_train": 18, "report": lambda epoch: None} | values
-    n_train, report, start_seed, order_seed = (given.pop(k) for k in ("n_train", "report", "start_seed", "order_seed"))
+    given = {"start_seed": 1, "order_seed": 2, "n_train": 18} | values
+    n_train, start_seed, order_seed = (given.pop(k) for k in ("n_train", "start_seed", "order_seed"))
+    listeners = {name: given.pop(name) for name in ("report", "start", "save") if name in given}
     recipe, rules = _recipe(**given), rules or Rules()
     return train(
         network,
@@ -81,7 +84,7 @@ def _train(network: Network, rules: Rules | None = None, n_keep: int = 1, **valu
         device="cpu",
         n_keep=n_keep,
         prefer=lambda e: rules.preference(e.epoch, e.accuracy, e.cross_entropy),
-        report=report,
+        **listeners,
     )
 
 
@@ -103,6 +106,45 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(make: Any) -> None:
     assert first.history == second.history
     assert not _same(first, _train(make(), n_keep=2, start_seed=3))
     assert not _same(first, _train(make(), n_keep=2, order_seed=3))
+
+
+@pytest.mark.parametrize("make", [Linear, Larger, _infomask])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_training_that_goes_on_ends_as_one_in_one_go(make: Any, after: int, tmp_path: Path) -> None:
+    whole = _train(make(), n_keep=2, epochs=4)
+    taken: list[Snapshot] = []
+    _train(make(), n_keep=2, epochs=4, save=taken.append)
+    assert [len(one.so_far.history) for one in taken] == [1, 2, 3]
+    for snapshot in taken[:after]:
+        save_snapshot(tmp_path, snapshot, 1.5)
+    (tmp_path / "unfinished-abc.safetensors").write_bytes(b"torn")
+    torch.rand(17)
+    loaded = load_snapshot(tmp_path)
+    assert loaded is not None
+    assert loaded[1] == 1.5
+    reported: list[int] = []
+    rest = _train(make(), n_keep=2, epochs=4, start=loaded[0], report=lambda e: reported.append(e.epoch))
+    assert reported == list(range(after + 1, 5))
+    assert _same(whole, rest)
+    assert whole.history == rest.history
+    # The control: going on without the generators' state ends elsewhere, where anything is drawn at all.
+    drawn = dict(loaded[0].tensors) | {"generator.order": torch.Generator().manual_seed(9).get_state()}
+    assert not _same(whole, _train(make(), n_keep=2, epochs=4, start=Snapshot(loaded[0].so_far, drawn)))
+    save_training(tmp_path, rest)
+    assert load_snapshot(tmp_path) is None
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_a_damaged_snapshot_is_no_snapshot(damage: str, tmp_path: Path) -> None:
+    taken: list[Snapshot] = []
+    _train(Linear(), epochs=2, save=taken.append)
+    save_snapshot(tmp_path, taken[0], 0.0)
+    (path,) = tmp_path.glob("unfinished-*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"truncate": data[:-3], "flip": data, "empty": b""}[damage])
+    assert load_snapshot(tmp_path) is None
 
 
 def _shown(network: Network, **values: Any) -> list[tuple[Tensor, Tensor, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +26,16 @@ from wsl_bench.protocol.job import Cell, Job
 from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, fit_threshold, freeze
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
 from wsl_bench.store.records import write_cost, write_failure, write_record
-from wsl_bench.store.trainings import checkpoint_reference, load_training, save_training
+from wsl_bench.store.trainings import (
+    checkpoint_reference,
+    load_snapshot,
+    load_training,
+    save_snapshot,
+    save_training,
+)
 from wsl_bench.training.device import set_up_process, to_device
 from wsl_bench.training.inputs import Inputs
-from wsl_bench.training.loop import Checkpoint, Epoch, Training, train
+from wsl_bench.training.loop import Checkpoint, Epoch, Snapshot, Training, train
 from wsl_bench.versions import versions
 
 Report = Callable[[dict[str, Any]], None]
@@ -84,6 +91,8 @@ class _Workshop:
         found = load_training(folder)
         if found is not None:
             return found
+        stands = load_snapshot(folder)
+        begun = time.monotonic() - (stands[1] if stands else 0.0)
         with measured(job.device) as cost:
             training = train(
                 self._network(),
@@ -97,11 +106,18 @@ class _Workshop:
                 n_keep=job.rules.n_candidates(job.recipe.epochs),
                 prefer=lambda e: job.rules.preference(e.epoch, e.accuracy, e.cross_entropy),
                 report=self._report_epoch,
+                start=stands[0] if stands else None,
+                save=lambda snapshot: self._save(snapshot, time.monotonic() - begun),
             )
+        cost["seconds"] = time.monotonic() - begun  # with what was spent before an interruption
         save_training(folder, training)
         with contextlib.suppress(OSError):
             write_cost(Path(job.out), job.training_name(), cost)
         return training
+
+    def _save(self, snapshot: Snapshot, seconds: float) -> None:
+        with contextlib.suppress(OSError):  # a full disk; the training itself needs none
+            save_snapshot(self._training_folder(), snapshot, seconds)
 
     def evaluate(self, cell: Cell, training: Training | None) -> None:
         """Choose on validation, freeze, evaluate test, write the record."""

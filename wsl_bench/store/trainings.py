@@ -1,4 +1,4 @@
-"""Finished trainings on disk, so that another method can explain one later without training again."""
+"""Trainings on disk: finished ones, for other methods to explain, and where an interrupted one stands."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from wsl_bench.store.atomic import atomic_write
-from wsl_bench.training.loop import Checkpoint, Epoch, Training
+from wsl_bench.training.loop import Checkpoint, Epoch, Snapshot, Training
+
+_UNFINISHED = "unfinished-*.safetensors"
+_KEPT = "kept."
 
 
 def save_training(folder: Path, training: Training) -> None:
@@ -26,6 +30,61 @@ def save_training(folder: Path, training: Training) -> None:
         "history": [_plain(e) for e in training.history],
     }
     atomic_write(folder / "training.json", json.dumps(index, sort_keys=True, allow_nan=False).encode())
+    for left in folder.glob(_UNFINISHED):
+        left.unlink(missing_ok=True)
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot, seconds: float) -> None:
+    """Write where a training stands, in place of what was written before.
+
+    One file, named by its own sha256: it is there and verifies, or it is not there.
+
+    Args:
+        seconds: what the training has cost so far.
+    """
+    tensors = dict(snapshot.tensors)
+    for number, candidate in enumerate(snapshot.so_far.candidates):
+        tensors |= {f"{_KEPT}{number}.{name}": tensor for name, tensor in candidate.state.items()}
+    content = {
+        "epochs": [_plain(c.epoch) for c in snapshot.so_far.candidates],
+        "history": [_plain(e) for e in snapshot.so_far.history],
+        "seconds": seconds,
+    }
+    data = save_tensors(tensors, {"training": json.dumps(content, sort_keys=True, allow_nan=False)})
+    path = folder / f"unfinished-{hashlib.sha256(data).hexdigest()}.safetensors"
+    before = [left for left in folder.glob(_UNFINISHED) if left != path]
+    atomic_write(path, data)
+    for left in before:
+        left.unlink(missing_ok=True)
+
+
+def load_snapshot(folder: Path) -> tuple[Snapshot, float] | None:
+    """Where the training in `folder` stands and what it has cost, or None if no file verifies.
+
+    Killed between two files it leaves both; the one with more epochs is taken.
+    """
+    found = [snapshot for path in folder.glob(_UNFINISHED) if (snapshot := _read_snapshot(path)) is not None]
+    return max(found, key=lambda one: len(one[0].so_far.history), default=None)
+
+
+def _read_snapshot(path: Path) -> tuple[Snapshot, float] | None:
+    try:
+        data = path.read_bytes()
+        if path.name != f"unfinished-{hashlib.sha256(data).hexdigest()}.safetensors":
+            return None
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        content = json.loads(header["__metadata__"]["training"])
+        tensors = load_tensors(data)
+        kept = []
+        for number, epoch in enumerate(content["epochs"]):
+            prefix = f"{_KEPT}{number}."
+            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            kept.append(Checkpoint(_epoch(epoch), state))
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_KEPT)}
+        history = tuple(_epoch(e) for e in content["history"])
+        return Snapshot(Training(tuple(kept), history), own), float(content["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
 
 
 def load_training(folder: Path) -> Training | None:

@@ -17,6 +17,7 @@ from wsl_bench.metrics.classification import auc, best_decision_threshold, cross
 from wsl_bench.training.device import MEMORY_FORMAT, autocast, to_device
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.recipe import ResolvedRecipe
+from wsl_bench.training.snapshot import Running, restore, take
 
 EVAL_BATCH = 64
 
@@ -48,6 +49,14 @@ class Training:
     history: tuple[Epoch, ...]
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A training that is not finished: what it has so far, and the state it goes on from (`snapshot.take`)."""
+
+    so_far: Training
+    tensors: dict[str, Tensor]
+
+
 def seed_from(*parts: int) -> int:
     """A 63-bit seed from integers."""
     return int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint64)[0] >> 1)
@@ -66,6 +75,8 @@ def train(
     n_keep: int,
     prefer: Callable[[Epoch], tuple[float, ...]],
     report: Callable[[Epoch], None] = lambda epoch: None,
+    start: Snapshot | None = None,
+    save: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> Training:
     """Train and keep the epochs with the best validation accuracy.
 
@@ -75,14 +86,14 @@ def train(
         n_keep: number of checkpoints to keep.
         prefer: sort key of an epoch, the best first.
         report: called after each epoch.
+        start: of the same training, to go on from; the outcome is bit for bit that of one training in one go.
+        save: called after each epoch but the last.
 
     Raises:
         MethodError: the loss is not finite.
     """
     torch.manual_seed(start_seed)
     net = to_device(network.build(task), device)
-    kept: list[Checkpoint] = []
-    history: list[Epoch] = []
     if recipe.epochs == 0:
         only = _validate(network, net, recipe, val_inputs, 0, math.nan)
         report(only)
@@ -94,14 +105,21 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=max(2, steps * recipe.epochs)
     )
-    order = torch.Generator().manual_seed(order_seed)
-    for number in range(1, recipe.epochs + 1):
-        loss = _one_epoch(network, net, recipe, train_inputs, optimizer, schedule, order, number, steps)
+    running = Running(net, optimizer, schedule, torch.Generator().manual_seed(order_seed), device)
+    kept: list[Checkpoint] = []
+    history: list[Epoch] = []
+    if start is not None:
+        restore(running, start.tensors)
+        kept, history = list(start.so_far.candidates), list(start.so_far.history)
+    for number in range(len(history) + 1, recipe.epochs + 1):
+        loss = _one_epoch(network, running, recipe, train_inputs, number, steps)
         epoch = _validate(network, net, recipe, val_inputs, number, loss)
         history.append(epoch)
         kept.append(Checkpoint(epoch, _copy_state(net)))
         kept = sorted(kept, key=lambda c: prefer(c.epoch))[:n_keep]
         report(epoch)
+        if number < recipe.epochs:
+            save(Snapshot(Training(tuple(kept), tuple(history)), take(running)))
     return Training(tuple(kept), tuple(history))
 
 
@@ -122,17 +140,10 @@ def probabilities(network: Network, net: nn.Module, inputs: Inputs, precision: s
 
 
 def _one_epoch(
-    network: Network,
-    net: nn.Module,
-    recipe: ResolvedRecipe,
-    inputs: Inputs,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    order: torch.Generator,
-    number: int,
-    steps: int,
+    network: Network, running: Running, recipe: ResolvedRecipe, inputs: Inputs, number: int, steps: int
 ) -> float:
     """One pass; the images left over from full batches wait for another epoch. Returns the mean loss."""
+    net, optimizer, order = running.net, running.optimizer, running.order
     net.train()
     device = inputs.labels.device
     permutation = torch.randperm(len(inputs), generator=order)
@@ -152,7 +163,7 @@ def _one_epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
         optimizer.step()
-        schedule.step()
+        running.schedule.step()
         total += loss.detach().float()
     mean = float(total) / steps
     if not math.isfinite(mean):
