@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
 from wsl_bench.report.overall import write_overall
 from wsl_bench.spec import RunSpec
+from wsl_bench.store.at_work import AtWork
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
@@ -105,15 +106,36 @@ def lost_by(plan: Plan, out: Path) -> list[str]:
     return [slug for slug in _superseded(plan, list(found.items())) if names[slug] not in again]
 
 
-def run_study(todo: Todo, out: Path, *, n_workers: int, on_event: Callable[[dict[str, Any]], None]) -> Leaderboard:
-    """Run what is left, then write the leaderboard, with what there is even when interrupted."""
+def run_study(
+    todo: Todo,
+    out: Path,
+    *,
+    n_workers: int,
+    on_event: Callable[[dict[str, Any]], None],
+    timeout: float | None = None,
+    gpus: Sequence[str] = (),
+) -> Leaderboard:
+    """Run what is left, then write the leaderboard, with what there is even when interrupted.
+
+    Args:
+        n_workers, timeout, gpus: see `executors.local.run_jobs`.
+        on_event: is told what the workers report.
+    """
     # The longest jobs first, so that no worker sits idle at the end beside one long training.
     jobs = sorted(todo.jobs, key=lambda job: -job.cost)
+    at_work = AtWork(out, jobs)
+
+    def listen(event: dict[str, Any]) -> None:
+        at_work.on_event(event)
+        on_event(event)
+
     try:
-        run_jobs(jobs, n_workers, on_event)
+        run_jobs(jobs, n_workers, listen, timeout=timeout, gpus=gpus)
     except BaseException:
         write_results(out)
         raise
+    finally:
+        at_work.close()
     return write_results(out)
 
 

@@ -33,6 +33,19 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"--out {folder}: cannot be made ({error.strerror}).") from None
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a run is at work in the folder."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / ".lock").is_file():
+        return False
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return False
+    except (Timeout, OSError):  # held, or a folder in which nothing may be locked by us
+        return True
+
+
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other runs out of the folder for as long as this one works in it, however it ends."""

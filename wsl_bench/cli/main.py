@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wsl_bench import __version__
-from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, run, score
+from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, run, score, status
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
 
@@ -48,6 +48,7 @@ def _options(
 
 
 app.command("run")(run.run)
+app.command("status")(status.status)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("compare")(compare.compare)
 app.command("overall")(overall.overall)

@@ -48,6 +48,7 @@ class Running:
         self._n_failed = len(todo.failed_before)
         self._done_cost: dict[str, float] = dict.fromkeys(self._jobs, 0.0)
         self._rows: dict[str, TaskID] = {}
+        self._again: set[str] = set()
         self._started = time.monotonic()
         total = sum(job.cost for job in todo.jobs)
         self._all = self._progress.add_task("cells", total=max(total, 1e-9), state=self._state())
@@ -74,8 +75,14 @@ class Running:
             self._epoch(key, event)
         elif kind == "cell":
             self._cell(event)
+        elif kind == "died":
+            self._again.add(key)
+            said = f"the worker process died ({event['how']}); attempt {event['attempt'] + 1} follows"
+            if not self._live:
+                print_line(self._console, f"{event['label']}: {said}")
         elif kind == "end":
-            self._done_cost[key] = self._jobs[key].cost
+            self._done_cost[key] = 0.0 if key in self._again else self._jobs[key].cost
+            self._again.discard(key)
             self._progress.remove_task(self._rows.pop(key))
         self._progress.update(self._all, completed=sum(self._done_cost.values()), state=self._state())
 

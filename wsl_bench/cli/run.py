@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,13 @@ def run(
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Worker processes. Default: one a core; one on a GPU.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="GPUs to use, as nvidia-smi numbers them: 0,1. Default: all that are visible.")
+    ] = None,
+    per_gpu: Annotated[int, typer.Option(help="Worker processes that share a GPU.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds a training, or the evaluation of a cell, may take. Default: any.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A study file (TOML); options given here win over it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET.")] = None,
     checkpoint: Annotated[
@@ -72,12 +80,54 @@ def run(
     extra += [f"recipe.epochs={epochs}"] if epochs is not None else []
     extra += [f"recipe.image_size={image_size}"] if image_size is not None else []
     spec = _spec(config, given, extra, skip_corrupt)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs}: expected at least 1.")
+    how = Workers(jobs, None if gpus is None else tuple(gpus.split(",")), per_gpu, timeout, retry_failed)
+    how.check()
     folder = out if out is not None else default_out(spec.datasets)
     check_folder(folder)
     with claimed(folder):
-        return _run(spec, folder, jobs, retry_failed)
+        return _run(spec, folder, how)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How the cells of a plan are worked off; changes no result.
+
+    Attributes:
+        jobs: worker processes; None: one a core, or `per_gpu` a GPU.
+        gpus: the GPUs to use; None: all that are visible.
+        timeout: seconds a training or an evaluation may take; None: any.
+        retry_failed: try again what failed before.
+    """
+
+    jobs: int | None = None
+    gpus: tuple[str, ...] | None = None
+    per_gpu: int = 1
+    timeout: float | None = None
+    retry_failed: bool = False
+
+    def check(self) -> None:
+        """UsageError for numbers that make no sense."""
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: expected at least 1.")
+        if self.per_gpu < 1:
+            raise UsageError(f"--per-gpu {self.per_gpu}: expected at least 1.")
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"--timeout {self.timeout:g}: expected seconds, more than 0.")
+        if self.gpus is not None and not all(gpu.strip().isdigit() for gpu in self.gpus):
+            raise UsageError(f"--gpus {','.join(self.gpus)}: expected numbers separated by commas, such as 0,1.")
+
+    def on(self, device: str) -> tuple[int, tuple[str, ...]]:
+        """Number of worker processes, and the GPUs that they take turns at.
+
+        Raises:
+            UsageError: GPUs are asked for and the run is on the CPU.
+        """
+        if device != "cuda":
+            if self.gpus is not None:
+                raise UsageError(f"--gpus {','.join(self.gpus)}: this run is on the CPU; see --device.")
+            return self.jobs or _cores(), ()
+        gpus = self.gpus if self.gpus is not None else _visible_gpus()
+        return self.jobs or max(1, len(gpus)) * self.per_gpu, gpus
 
 
 def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_corrupt: bool) -> Any:
@@ -104,7 +154,7 @@ def _spec(config: Path | None, given: dict[str, Any], settings: list[str], skip_
     return spec
 
 
-def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
+def _run(spec: Any, folder: Path, how: Workers) -> int:
     from wsl_bench import study
     from wsl_bench.cli.progress import Preparing
     from wsl_bench.registry import KINDS, discover
@@ -114,10 +164,10 @@ def _run(spec: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
             errors.print(f"[yellow]unavailable:[/] {kind} {broken.name}: {escape(broken.reason)}", soft_wrap=True)
     with Preparing(console) as preparing:
         plan = study.open_study(spec, folder, preparing.update)
-    return finish(plan, folder, jobs, retry_failed)
+    return finish(plan, folder, how)
 
 
-def finish(plan: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int:
+def finish(plan: Any, folder: Path, how: Workers) -> int:
     """Run what is left of a plan, show the table and what went wrong; the exit code."""
     from wsl_bench import study
     from wsl_bench.cli.progress import Running
@@ -126,12 +176,14 @@ def finish(plan: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int
     for dataset in plan.datasets:
         for image, reason in dataset.prepared.skipped.items():
             errors.print(f"[yellow]skipped:[/] {escape(f'{image}: {reason}')}", soft_wrap=True)
-    todo = study.remaining(plan, folder, retry_failed=retry_failed)
+    todo = study.remaining(plan, folder, retry_failed=how.retry_failed)
     for note in todo.notes:
         errors.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
-    n_workers = jobs or _default_jobs(plan)
+    n_workers, gpus = how.on(plan.fixed["device"])
     with Running(console, todo, n_workers) as running:
-        board = study.run_study(todo, folder, n_workers=n_workers, on_event=running.on_event)
+        board = study.run_study(
+            todo, folder, n_workers=n_workers, on_event=running.on_event, timeout=how.timeout, gpus=gpus
+        )
     print_leaderboard(board, console)
     written = "leaderboard.csv, leaderboard.md, cells.csv, costs.csv, figures/"
     console.print(f"\nWritten to {escape(str(folder))}: {written}", soft_wrap=True)
@@ -144,8 +196,14 @@ def finish(plan: Any, folder: Path, jobs: int | None, retry_failed: bool) -> int
     return 1 if board.failures else 0
 
 
-def _default_jobs(plan: Any) -> int:
-    """Worker processes: one a core that this process may use; one on a GPU."""
-    if plan.fixed["device"] == "cuda":
-        return 1
+def _cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    """As CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(visible.split(",")) if visible else tuple(map(str, range(torch.cuda.device_count())))

@@ -10,7 +10,7 @@ import typer
 
 from wsl_bench.cli.console import out as console
 from wsl_bench.cli.folder import check_folder, claimed, default_out
-from wsl_bench.cli.run import finish
+from wsl_bench.cli.run import Workers, finish
 from wsl_bench.errors import UsageError
 
 
@@ -110,7 +110,7 @@ def _score(source: Any, external: Any, spec: Any, folder: Path, compat: str | No
     dataset = plan.datasets[0]
     if score_maps(source, checked[0], external, plan.rules, dataset, folder):
         console.print(f"{external.name}, seed {external.seed}: takes the place of what was scored before.")
-    code = finish(plan, folder, None, retry_failed=False)
+    code = finish(plan, folder, Workers())
     if compat is not None:
         _print_compat(source, dataset.prepared.folder)
     return code

@@ -45,7 +45,7 @@ def run_job(job: Job, report: Report) -> None:
     """Run one training and every cell that shares it; a cell that fails does not stop the others.
 
     Args:
-        report: called with {"event": "epoch" | "cell", ...} as things happen.
+        report: called with {"event": "epoch" | "trained" | "cell", ...} as things happen.
     """
     set_up_process(job.threads)
     try:
@@ -55,6 +55,7 @@ def run_job(job: Job, report: Report) -> None:
         for cell in job.cells:
             _fail(job, cell, error, report)
         return
+    report({"event": "trained"})
     for cell in job.cells:
         try:
             with measured(job.device) as cost:
@@ -64,7 +65,7 @@ def run_job(job: Job, report: Report) -> None:
             continue
         trained = None if training is None else job.training_name()
         with contextlib.suppress(OSError):  # the result is safe; what it cost is worth no failure
-            write_cost(Path(job.out), cell.slug, {"training": trained, **cost})
+            write_cost(Path(job.out), cell.slug, {"training": trained, "attempts": job.attempt, **cost})
         report({"event": "cell", "slug": cell.slug, "status": "done", "seconds": cost["seconds"]})
 
 

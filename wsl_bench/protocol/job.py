@@ -61,6 +61,7 @@ class Job:
         training_key: hash of everything that could change the training.
         start_seed, order_seed: see `training.loop.train`.
         threads: of one worker.
+        attempt: how often it has been begun; more than once where a worker process died.
         cost: of the whole job, in images of the common network; for the order and the time left.
     """
 
@@ -77,6 +78,7 @@ class Job:
     cost: float
     rules: Rules
     cells: tuple[Cell, ...]
+    attempt: int = 1
 
     @property
     def id(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,20 @@ def read_records(root: Path) -> tuple[list[Record], list[Failure], list[str]]:
     return records, [failure for failure in failures if failure.slug not in done], corrupt
 
 
-def peek_records(root: Path) -> list[Record]:
-    """All records that verify; the others stay where they are, for whoever can tell the user about them."""
-    return [found for _, found in _each(root) if isinstance(found, Record)]
+def peek_records(root: Path, on_damage: Callable[[str], None] = lambda said: None) -> list[Record]:
+    """All records that verify; the others stay where they are, and what is wrong with them is told."""
+    records = []
+    for _, found in _each(root):
+        if isinstance(found, Record):
+            records.append(found)
+        elif isinstance(found, StoreError):
+            on_damage(str(found))
+    return records
+
+
+def read_failures(root: Path) -> list[Failure]:
+    """All failures that were noted."""
+    return [found for _, found in _each(root) if isinstance(found, Failure)]
 
 
 def _each(root: Path) -> Iterator[tuple[Path, Record | Failure | StoreError]]:
