@@ -61,6 +61,14 @@ def test_the_gpu_check_runs_without_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_simulation_of_intervals_prints_its_table(tmp_path: Path) -> None:
+    script = str(ROOT / "benchmarks/statistics/intervals.py")
+    done = run_python(script, "--studies", "2", "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 + 18
+
+
+@pytest.mark.slow
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     done = run_python("-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider",
                       str(ROOT / "benchmarks"), "--rootdir", str(ROOT), cwd=ROOT)  # fmt: skip
