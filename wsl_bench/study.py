@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -143,22 +142,29 @@ def write_results(out: Path) -> Leaderboard:
     """Write the tables and figures of a run, from its records alone."""
     board = write_leaderboard(out)
     write_densities(board.measured, out / "figures")
-    with contextlib.suppress(UsageError):  # one dataset, or no method that is complete on all
+    try:
         write_overall_results(board, out)
+    except UsageError:  # one dataset, or no method that is complete on all: what was written before holds no more
+        for name in ("overall.csv", "wins.csv", "figures/critical_difference.png", "figures/profiles.png"):
+            (out / name).unlink(missing_ok=True)
     return board
 
 
-def write_overall_results(board: Leaderboard, out: Path, rule: str = "val") -> Overall:
-    """Write overall.csv, wins.csv and their figures.
+def write_overall_results(board: Leaderboard, out: Path, rule: str = "val") -> tuple[Overall, list[str]]:
+    """Write overall.csv, wins.csv and their figures; names of rules other than `val` end in it.
+
+    Returns:
+        What was written, and the names of the files below `out`.
 
     Raises:
         UsageError: there is nothing to average over (see `leaderboard.overall.overall`).
     """
-    result = overall(board, rule)
-    atomic_write(out / "overall.csv", to_csv(overall_rows(result), ()).encode())
-    atomic_write(out / "wins.csv", to_csv(win_table(result), ("a", "b", "probability", "low", "high")).encode())
-    write_overall(result, out / "figures")
-    return result
+    result, end = overall(board, rule), "" if rule == "val" else f"--{rule}"
+    atomic_write(out / f"overall{end}.csv", to_csv(overall_rows(result), ()).encode())
+    columns = ("a", "b", "threshold_rule", "probability", "low", "high")
+    atomic_write(out / f"wins{end}.csv", to_csv(win_table(result), columns).encode())
+    figures = [f"figures/{name}" for name in write_overall(result, out / "figures", end)]
+    return result, [f"overall{end}.csv", f"wins{end}.csv", *figures]
 
 
 def _described(spec: RunSpec, plan: Plan, before: dict[str, Any] | None) -> dict[str, Any]:

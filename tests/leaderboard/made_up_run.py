@@ -31,7 +31,7 @@ class Images:
 
 
 def images(split: str, n: int = 30) -> Images:
-    """Every second image positive, of these all but one located; two images a patient."""
+    """Every second image positive, of these all but one located; four images a patient."""
     rng = np.random.default_rng(len(split))
     out = Images([], [], [], [], [])
     for i in range(n):
@@ -42,7 +42,7 @@ def images(split: str, n: int = 30) -> Images:
             boxes = np.array([[rng.uniform(0, 8), rng.uniform(0, 6), rng.uniform(2, 7), rng.uniform(2, 5)]])
         out.ids.append(f"{split}{i:03d}")
         out.labels.append(label)
-        out.groups.append(f"{split}-p{i // 2}")
+        out.groups.append(f"{split}-p{i // 4}")
         out.boxes.append(boxes)
         out.masks.append(rasterize_boxes(boxes, *SHAPE))
         out.located.append(located)

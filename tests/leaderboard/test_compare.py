@@ -13,7 +13,7 @@ from PIL import Image
 from wsl_bench.cli import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import build_leaderboard
-from wsl_bench.leaderboard.compare import compare
+from wsl_bench.leaderboard.compare import _p_fixed, compare
 from wsl_bench.report.paired import write_paired
 from wsl_bench.stats.ranking import paired_difference
 
@@ -128,6 +128,40 @@ def test_p_is_corrected_for_all_pairs_of_ranked_rows(tmp_path: Path) -> None:
     assert pairs[smallest].p_holm == pytest.approx(3 * pairs[smallest].method.p)
     assert all(found.p_holm >= found.method.p for found in pairs.values())
     assert np.isnan(compare(board, "a", "prior", "iou").p_holm)
+
+
+def test_p_of_these_trainings_by_hand() -> None:
+    """Two-sided, one added on both sides."""
+    draws = np.array([-0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    assert _p_fixed(draws) == pytest.approx(2 * (1 + 1) / (9 + 1))
+    assert _p_fixed(np.abs(draws)) == pytest.approx(2 * (0 + 1) / (9 + 1))
+    assert _p_fixed(np.zeros(9)) == 1
+    assert np.isnan(_p_fixed(np.array([])))
+
+
+def test_one_patient_and_one_class_give_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path)
+    for method in ("a", "b"):
+        for seed in (0, 1):
+            # All images positive, of which one is located: its patient is the only one.
+            labels = [1] * 30
+            write_cell(tmp_path, method, seed, maps_of(method, ord(method) + seed), test_labels=labels,
+                       probability=np.full(30, 0.5))  # fmt: skip
+    assert main._guarded(["compare", str(tmp_path), "a", "b", "--metric", "auc"]) == 2
+    assert "not defined on these test images" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["$\\foo$", "_hidden", "long" * 60])
+def test_a_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    """Dollar signs, a leading underscore, more letters than a file may have."""
+    write_run(tmp_path)
+    for number, method in enumerate(("other", "x")):
+        for seed in (0, 1):
+            params = {"method_params": name} if method == "x" else {}
+            write_cell(tmp_path, method, seed, random_maps(30, 2 * number + seed), **params)
+    assert main._guarded(["compare", str(tmp_path), "other", f"x[{name}]"]) == 0
+    (figure,) = (tmp_path / "figures").glob("paired--*.png")
+    assert len(figure.name) < 140
 
 
 def test_turned_round_it_says_the_same(run: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from wsl_bench.cli import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import build_leaderboard
-from wsl_bench.leaderboard.overall import overall, overall_notes, overall_rows, together, win_table
+from wsl_bench.leaderboard.overall import _fewest, overall, overall_notes, overall_rows, together, win_table
 from wsl_bench.study import write_results
 
 DATASETS = ("made_up", "second", "third")
@@ -118,7 +118,7 @@ def test_wins_are_those_of_loops(run: Path) -> None:
 def test_an_incomplete_method_is_unranked_and_says_what_it_lacks(tmp_path: Path) -> None:
     found = overall(build_leaderboard(with_a_gap(tmp_path)))
     assert found.methods == ("good", "poor")
-    assert found.lacking == {"gappy": ["second (incomplete, seeds: 1)", "third (not run)"]}
+    assert found.lacking == {"gappy": ["second (incomplete, seeds: 1)", "third (not there)"]}
     rows = overall_rows(found)
     assert rows[-1]["method"] == "gappy"
     assert rows[-1]["average_rank"] is None
@@ -138,11 +138,41 @@ def test_runs_are_put_together(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert overall_rows(overall(together(roots))) == overall_rows(overall(build_leaderboard(run)))
     assert (tmp_path / "out" / "figures" / "profiles.png").exists()
     capsys.readouterr()
-    assert main._guarded(["overall", str(roots[0]), str(run)]) == 2
+    assert main._guarded(["overall", str(roots[0]), str(run), "--output", str(tmp_path)]) == 2
     assert "dataset made_up is in" in capsys.readouterr().err
     write_run(tmp_path / "else", thresholds=("val",), criterion="dice")
-    assert main._guarded(["overall", str(roots[0]), str(tmp_path / "else")]) == 2
+    assert main._guarded(["overall", str(roots[0]), str(tmp_path / "else"), "--output", str(tmp_path)]) == 2
     assert "different rules" in capsys.readouterr().err
+    assert main._guarded(["overall", *map(str, roots)]) == 2
+    assert "--output: expected a folder" in capsys.readouterr().err
+
+
+def test_a_dataset_without_the_rule_is_not_left_out_in_silence(run: Path, tmp_path: Path) -> None:
+    write_run(tmp_path, thresholds=("0.5",))
+    write_cell(tmp_path, "good", 0, maps_of("made_up", "good", 0), dataset="fourth", threshold=None)
+    with pytest.raises(UsageError, match="fourth: no method has a row of threshold val"):
+        overall(together([run, tmp_path]))
+
+
+def test_what_holds_no_more_is_removed(tmp_path: Path) -> None:
+    with_a_gap(tmp_path)
+    write_results(tmp_path)
+    assert (tmp_path / "overall.csv").exists()
+    for method in ("good", "poor"):  # now nothing is complete on all datasets
+        write_cell(tmp_path, method, 0, maps_of("made_up", method, 0), dataset="new")
+        write_cell(tmp_path, "gappy", 1, maps_of("made_up", method, 0), dataset="new")
+    write_results(tmp_path)
+    assert not (tmp_path / "overall.csv").exists()
+    assert not (tmp_path / "wins.csv").exists()
+    assert not (tmp_path / "figures" / "critical_difference.png").exists()
+
+
+def test_shares_lie_between_0_and_1_and_the_fewest_datasets_are_named(run: Path) -> None:
+    found = overall(build_leaderboard(run))
+    for line in win_table(found):
+        assert 0 <= line["low"] <= line["probability"] <= line["high"] <= 1
+    # Three methods: 2.343 sqrt(12 / 6 D) < 2 from D = 3 on; two of two: 1.960 sqrt(6 / 6 D) < 1 from D = 4 on.
+    assert [_fewest(k) for k in (2, 3)] == [4, 3]
 
 
 def test_one_dataset_has_no_average(tmp_path: Path) -> None:
@@ -150,8 +180,6 @@ def test_one_dataset_has_no_average(tmp_path: Path) -> None:
     write_cell(tmp_path, "good", 0, maps_of("made_up", "good", 0))
     with pytest.raises(UsageError, match="several datasets"):
         overall(build_leaderboard(tmp_path))
-    with pytest.raises(UsageError, match=r"no rows of threshold 0\.3"):
-        overall(build_leaderboard(tmp_path), "0.3")
     write_results(tmp_path)
     assert not (tmp_path / "overall.csv").exists()
 

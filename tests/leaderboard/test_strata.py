@@ -125,6 +125,14 @@ def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("name,view\na,PA\n")
     with pytest.raises(DataError, match="image_id"):
         read_labels(tmp_path / "labels.csv")
+    for text, said in (
+        ("image_id,view\na,PA\nb\n", r"2 fields in row 3 \(image_id 'b'\)"),
+        ("image_id,view\na,PA,3\n", "row 2"),
+        ("image_id,view\na,PA\na,AP\n", "each image_id once"),
+    ):
+        (tmp_path / "labels.csv").write_text(text)
+        with pytest.raises(DataError, match=said):
+            read_labels(tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "markdown"])

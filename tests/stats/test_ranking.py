@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wsl_bench.stats.ranking import holm, paired_difference, rank_ranges, smallest_detectable
+from wsl_bench.stats.ranking import PairedResult, holm, paired_difference, rank_ranges, smallest_detectable
 
 
 def study(rng: np.random.Generator, shifts: list[float], seed_sd: float = 0.02) -> dict[str, np.ndarray]:
@@ -178,6 +178,20 @@ def test_pairing_patients_sees_what_an_unpaired_test_cannot() -> None:
 def test_rounding_does_not_decide_between_equal_constants(value: float) -> None:
     a, b = np.full((5, 2569), value), np.full((7, 2569), value)
     assert paired_difference(a, b, range(2569)).p == 1.0
+
+
+@pytest.mark.parametrize("df", [1.0, 2.0, 4.5, 30.0, math.inf])
+def test_the_smallest_detectable_difference_has_the_power_it_says(df: float) -> None:
+    """Exactly, by the noncentral t; on many degrees of freedom t quantiles are enough (Bloom 1995)."""
+    result = PairedResult(0.0, -1.0, 1.0, df, 1.0, 0.02)
+    smallest = smallest_detectable(result)
+    critical = stats.t.ppf(0.975, df)
+    beyond = (
+        stats.norm.sf(critical - smallest / 0.02) if math.isinf(df) else stats.nct.sf(critical, df, smallest / 0.02)
+    )
+    assert beyond == pytest.approx(0.8)
+    if df >= 30:
+        assert smallest == pytest.approx((critical + stats.t.ppf(0.8, df)) * 0.02, rel=0.01)
 
 
 def test_the_smallest_detectable_difference_is_found_in_four_studies_of_five() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
@@ -66,6 +67,11 @@ def build_leaderboard(root: Path) -> Leaderboard:
             if rule == "val" and any(r.content["operating_point"]["threshold"] is None for r in groups[name]):
                 continue
             row = Row(tuple(groups[name]), rule)
+            if not row.first.located.any():
+                raise UsageError(
+                    f"{root}: expected located positives among the test images of {name[0]}, found none: there is "
+                    "nothing that a localization could be measured on."
+                )
             measured.append((leaderboard_row(row, len(seeds[name[0]]), len(failed[name])), row))
     _rank(measured)
     measured.sort(key=lambda pair: _order(pair[0]))
@@ -221,6 +227,7 @@ def _power_notes(measured: list[tuple[Values, Row]]) -> list[str]:
     for (dataset, rule), rows in tables.items():
         pairs = combinations([row.located("iou") for row in rows], 2)
         found = [smallest_detectable(paired_difference(a, b, groups)) for (a, groups), (b, _) in pairs]
+        found = [size for size in found if size == size]  # one patient has no error that could be known
         if found:
             notes.append(
                 f"{dataset}, threshold {rule}: a difference of {np.median(found):.3f} in IoU between two methods "

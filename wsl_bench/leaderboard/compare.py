@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,11 +17,13 @@ from wsl_bench.leaderboard.rows import Values
 from wsl_bench.leaderboard.sample import Sample, paired, paired_bca
 from wsl_bench.params import did_you_mean
 from wsl_bench.stats.bootstrap import cluster_weights, percentile_interval
+from wsl_bench.stats.crossed import rounding
 from wsl_bench.stats.ranking import PairedResult, holm, smallest_detectable
 
 Float = npt.NDArray[np.float64]
 
 METRICS = (*MEAN_METRICS, *CURVE_METRICS)
+LOWER_IS_BETTER = ("fpr", "fnr", "empty_rate", "fpr_negative")
 RESAMPLES = 10_000
 
 
@@ -32,11 +35,12 @@ class Comparison:
         dataset, rule, metric: what is compared; `a`, `b` the rows' names, `seeds` their numbers of trainings.
         means: of A and of B over trainings, and over images where the metric is a mean over them.
         method: *the method*: seeds random and unpaired, patients paired (`stats.ranking.paired_difference`).
-        p_holm: its p-value corrected by Holm over all `n_pairs` pairs of the table's ranked rows; NaN where one of
-            the two is not among them.
+        p_holm: its p-value corrected by Holm over all `n_pairs` pairs of the table's complete rows; NaN where one
+            of the two is not among them.
         smallest: the difference that the first estimand would have found in four studies of five.
         percentile, bca: *these trainings*: seeds fixed, patients resampled; 95 % intervals of both kinds.
-        p_fixed: two-sided share of resamples on the other side of zero.
+        p_fixed: two-sided share of resamples on the other side of zero. NaN with one patient, as the intervals.
+        n_undefined: resamples in which the metric is not defined (AUC without one of the classes), left out.
         parts: (n,) difference of the seed means of each image, or of each patient's pseudo-value (AUC, PxAP).
         by_image: which of the two.
         n_groups: patients.
@@ -56,6 +60,7 @@ class Comparison:
     percentile: tuple[float, float]
     bca: tuple[float, float]
     p_fixed: float
+    n_undefined: int
     parts: Float
     by_image: bool
     n_groups: int
@@ -85,8 +90,10 @@ def compare(
     method = paired(left, right)
     p_holm, n_pairs = _corrected(table, a, b, metric)
     weights = cluster_weights(left.groups, RESAMPLES, np.random.default_rng(0))
-    replicates = left.resampled(weights) - right.resampled(weights)
-    low, high, _ = percentile_interval(replicates)
+    # Equal values under other numbers of seeds differ in their last bits, and in nothing else.
+    noise = rounding(left.values, right.values)
+    replicates = _without(left.resampled(weights) - right.resampled(weights), noise)
+    low, high, n_undefined = percentile_interval(replicates) if left.n_patients > 1 else (math.nan, math.nan, 0)
     return Comparison(
         dataset=chosen,
         rule=rule,
@@ -101,10 +108,11 @@ def compare(
         smallest=smallest_detectable(method),
         percentile=(low, high),
         bca=paired_bca(left, right, replicates),
-        p_fixed=_p_fixed(replicates[~np.isnan(replicates)]),
-        parts=left.values.mean(0) - right.values.mean(0),
+        p_fixed=_p_fixed(replicates[~np.isnan(replicates)]) if left.n_patients > 1 else math.nan,
+        n_undefined=n_undefined,
+        parts=_without(left.values.mean(0) - right.values.mean(0), noise),
         by_image=left.is_mean,
-        n_groups=len(set(left.groups.tolist())),
+        n_groups=left.n_patients,
     )
 
 
@@ -121,7 +129,10 @@ def _table(board: Leaderboard, dataset: str | None, rule: str) -> tuple[str, dic
     }
     if not rows:
         rules = sorted({values["threshold_rule"] for values, _ in board.measured})
-        raise UsageError(f"no finished rows of dataset {chosen}, threshold {rule}; there are {datasets}, {rules}.")
+        if not datasets:
+            raise UsageError("no cell of the run has finished.")
+        there = f"datasets {', '.join(datasets)}, thresholds {', '.join(rules)}"
+        raise UsageError(f"no finished rows of dataset {chosen}, threshold {rule}; there are {there}.")
     return str(chosen), rows
 
 
@@ -130,13 +141,15 @@ def _sample(row: Row, name: str, metric: str) -> Sample:
     if sample is None:
         why = f"{name} does not classify" if metric in ("accuracy", "auc") else "no test image has it"
         raise UsageError(f"--metric {metric}: {why}.")
+    if np.isnan(sample.estimates).any():
+        raise UsageError(f"--metric {metric}: it is not defined on these test images (one of the classes is missing).")
     return sample
 
 
 def _corrected(table: dict[str, tuple[Values, Row]], a: str, b: str, metric: str) -> tuple[float, int]:
-    """The pair's p-value among those of all pairs of ranked rows (Holm), and how many pairs there are."""
-    ranked = [name for name, (values, _) in table.items() if values["status"] in RANKED]
-    samples = {name: sample for name in ranked if (sample := table[name][1].sample(metric)) is not None}
+    """The pair's p-value among those of all pairs of complete rows (Holm), and how many pairs there are."""
+    complete = [name for name, (values, _) in table.items() if values["status"] in RANKED]
+    samples = {name: sample for name in complete if (sample := table[name][1].sample(metric)) is not None}
     pairs = list(combinations(samples, 2))
     wanted = [set(pair) == {a, b} for pair in pairs]
     if not any(wanted):
@@ -145,7 +158,13 @@ def _corrected(table: dict[str, tuple[Values, Row]], a: str, b: str, metric: str
     return float(adjusted[wanted.index(True)]), len(pairs)
 
 
+def _without(values: Float, noise: float) -> Float:
+    return np.where(np.abs(values) <= noise, 0.0, values)
+
+
 def _p_fixed(replicates: Float) -> float:
+    if not len(replicates):
+        return math.nan
     # One is added on both sides: a share of 10,000 resamples cannot show that p is 0 (Davison & Hinkley 1997).
     beyond = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
     return min(1.0, 2 * (beyond + 1) / (len(replicates) + 1))

@@ -92,11 +92,17 @@ def together(runs: Sequence[Path]) -> Leaderboard:
             if dataset in seen:
                 raise UsageError(f"{run}: dataset {dataset} is in {seen[dataset]} too; expected each in one run.")
             seen[dataset] = run
+    settings = [read_run(run)["settings"] for run in runs]
+    notes = [note for board in boards for note in board.notes]
+    if any(other != settings[0] for other in settings):
+        notes.append("The runs were made with different settings: " + "; ".join(
+            f"{run}: {' '.join(f'{k}={v}' for k, v in sorted(own.items())) or 'none'}"
+            for run, own in zip(runs, settings, strict=True)) + ".")  # fmt: skip
     return Leaderboard(
         rows=[row for board in boards for row in board.rows],
         cells=[line for board in boards for line in board.cells],
         measured=[pair for board in boards for pair in board.measured],
-        notes=[note for board in boards for note in board.notes],
+        notes=notes,
         failures=[failure for board in boards for failure in board.failures],
     )
 
@@ -108,12 +114,18 @@ def overall(board: Leaderboard, rule: str = "val") -> Overall:
         UsageError: fewer than two datasets, no such threshold rule, or no method that is complete on all of them.
     """
     values = [row for row in board.rows if row["threshold_rule"] == rule and row["status"] not in ORIGINS]
-    datasets = tuple(dict.fromkeys(row["dataset"] for row in board.rows if row["threshold_rule"] == rule))
-    if not datasets:
+    datasets = tuple(dict.fromkeys(row["dataset"] for row in board.rows))
+    if len(datasets) < 2:
+        alone = f"{datasets[0]} alone" if datasets else "none"
+        raise UsageError(f"expected a run of several datasets to average over, found {alone}.")
+    if not values:
         rules = sorted({row["threshold_rule"] for row in board.rows})
         raise UsageError(f"no rows of threshold {rule}; there are {', '.join(rules) or 'none'}.")
-    if len(datasets) < 2:
-        raise UsageError(f"expected a run of several datasets to average over, found {datasets[0]} alone.")
+    for dataset in datasets:
+        if all(row["dataset"] != dataset for row in values):
+            raise UsageError(
+                f"{dataset}: no method has a row of threshold {rule} there; an average would leave it out."
+            )
     found = {(row_name(v), v["dataset"]): row for v, row in board.measured if _complete(v, rule)}
     status = {(row_name(v), v["dataset"]): v for v in values}
     names = list(dict.fromkeys(row_name(v) for v in values))
@@ -149,7 +161,7 @@ def overall_rows(result: Overall) -> list[Values]:
         line |= dict.fromkeys(("beats_next", "beats_next_low", "beats_next_high"))
         if i + 1 < len(result.methods):
             wins = result.wins(name, result.methods[i + 1])
-            low, high = (None if x != x else min(1.0, max(0.0, x)) for x in wins.interval())
+            low, high = _bounds(wins)
             line |= {"beats_next": wins.mean, "beats_next_low": low, "beats_next_high": high}
         lines.append(line)
     unknown = dict.fromkeys(lines[0])
@@ -187,7 +199,7 @@ def _complete(values: Values, rule: str) -> bool:
 
 def _lack(values: Values | None, dataset: str) -> str:
     if values is None:
-        return f"{dataset} (not run)"
+        return f"{dataset} (not there)"
     return f"{dataset} ({values['status']}, seeds: {values['n_seeds']})"
 
 
@@ -208,6 +220,14 @@ def win_table(result: Overall) -> list[Values]:
         for b in result.methods:
             if a != b:
                 wins = result.wins(a, b)
-                low, high = wins.interval()
-                lines.append({"a": a, "b": b, "probability": wins.mean, "low": low, "high": high})
+                low, high = _bounds(wins)
+                lines.append(
+                    {"a": a, "b": b, "threshold_rule": result.rule, "probability": wins.mean, "low": low, "high": high}
+                )
     return lines
+
+
+def _bounds(share: Estimate) -> tuple[float | None, float | None]:
+    """Bounds of a share, within [0, 1]; None where they are not defined."""
+    low, high = (None if bound != bound else min(1.0, max(0.0, bound)) for bound in share.interval())
+    return low, high

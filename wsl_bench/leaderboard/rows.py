@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,13 +114,15 @@ def _intervals(row: Row, metric: str) -> Values:
     if sample is None:
         return dict.fromkeys(("mean", "low", "high", "fixed_low", "fixed_high", "seed_sd"))
     method = sample.interval()
-    fixed = percentile_interval(sample.resampled(_weights(tuple(sample.groups))))
+    fixed: tuple[float, ...] = (math.nan, math.nan)
+    if sample.n_patients > 1:  # resamples of one patient are all the same
+        fixed = percentile_interval(sample.resampled(_weights(tuple(sample.groups))))
     return {
         "mean": method.mean,
         "low": _inside(method.low),
         "high": _inside(method.high),
-        "fixed_low": float(fixed[0]),
-        "fixed_high": float(fixed[1]),
+        "fixed_low": _number(fixed[0]),
+        "fixed_high": _number(fixed[1]),
         "seed_sd": _number(method.seed_sd),
     }
 

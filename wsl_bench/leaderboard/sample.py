@@ -36,6 +36,11 @@ class Sample:
     resampled: Callable[[Weights], Float]
     is_mean: bool
 
+    @property
+    def n_patients(self) -> int:
+        """Patients of the images that are resampled."""
+        return len(set(self.groups.tolist()))
+
     def interval(self) -> Interval:
         """Of *the method*: seeds random and crossed with patients."""
         if self.is_mean:

@@ -87,12 +87,22 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file, restkey="", restval=None)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, expected="a CSV table", found=str(error), fix="Name one with --labels.") from None
     if not rows or "image_id" not in rows[0]:
         raise DataError(path, expected="rows with an image_id", found="none", fix="Name a label table with --labels.")
-    return {row["image_id"]: row for row in rows}
+    seen: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, 2):
+        where = f"row {number} (image_id {row['image_id']!r})"
+        if "" in row or None in row.values():
+            raise DataError(path, expected=f"{len(rows[0])} fields in {where}", found="another number",
+                            fix="Mend the row.")  # fmt: skip
+        if row["image_id"] in seen:
+            raise DataError(path, expected="each image_id once", found=f"{where} again", fix="Keep one of the rows.")
+        seen[row["image_id"]] = row
+    return seen
 
 
 def _strata(row: Row, by: str, labels: Mapping[str, Mapping[str, str]] | None) -> dict[str, Mask]:
@@ -121,6 +131,7 @@ def _bands(by: str, found: npt.NDArray[np.str_]) -> dict[str, Mask]:
         numbers = np.array([float(value) if value else np.nan for value in found.tolist()])
     except ValueError:
         return {}
+    numbers[~np.isfinite(numbers)] = np.nan
     known = numbers[np.isfinite(numbers)]
     if len(np.unique(known)) <= MOST_VALUES:
         return {}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
-from wsl_bench.report.style import line_style
+from wsl_bench.report.style import line_style, plain
 from wsl_bench.store.atomic import atomic_write
 
 FIGURES = {
@@ -67,7 +67,7 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
         members = [pair for pair in shown if (pair[0]["dataset"], pair[0]["threshold_rule"]) == (dataset, rule)]
         _panel(axis, members, metric, styles)
         rule_text = "fitted on validation" if rule == "val" else f"fixed at {rule}"
-        axis.set_title(f"{dataset}, threshold {rule_text}", fontsize=9, loc="left")
+        axis.set_title(f"{plain(dataset)}, threshold {rule_text}", fontsize=9, loc="left")
         axis.set_xlabel(title, fontsize=9)
     return figure
 
@@ -81,7 +81,7 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
         colour, style = line_style(styles[name])
         beyond = f"; cut, peak {cut[name]:.0f}" if name in cut else ""
         axis.plot(at, curve, color=colour, linestyle=style, linewidth=1.6,
-                  label=f"{name} ({means[name]:.2f}{beyond})")  # fmt: skip
+                  label=f"{plain(name)} ({means[name]:.2f}{beyond})")  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, top))
     n_images, n_seeds = members[0][0]["n_located"], members[0][0]["n_seeds"]
     axis.set_ylabel(f"density, {n_images} images x {n_seeds} seeds", fontsize=9)

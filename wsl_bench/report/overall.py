@@ -10,19 +10,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wsl_bench.leaderboard.overall import PROFILE_AT, Overall
-from wsl_bench.report.style import COLOURS, LINE, line_style
+from wsl_bench.report.style import COLOURS, LINE, line_style, plain
 from wsl_bench.store.atomic import atomic_write
 
 
-def write_overall(result: Overall, folder: Path) -> None:
-    """Write critical_difference.png and profiles.png."""
-    figures = {"profiles": _profiles(result)}
+def write_overall(result: Overall, folder: Path, end: str = "") -> list[str]:
+    """Write profiles.png and, of two methods or more, critical_difference.png; `end` stands before the suffix.
+
+    Returns:
+        The names of the files.
+    """
+    figures = {f"profiles{end}.png": _profiles(result)}
     if len(result.methods) > 1:
-        figures["critical_difference"] = _critical_difference(result)
+        figures[f"critical_difference{end}.png"] = _critical_difference(result)
     for name, figure in figures.items():
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-        atomic_write(folder / f"{name}.png", buffer.getvalue())
+        # "tight": names stand outside the axis, and the picture grows with the longest of them.
+        figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None}, bbox_inches="tight")
+        atomic_write(folder / name, buffer.getvalue())
+    return list(figures)
 
 
 def _critical_difference(result: Overall) -> Figure:
@@ -45,13 +51,14 @@ def _critical_difference(result: Overall) -> Figure:
         y = low - 0.55 * ((i if left else k - 1 - i) + 1)
         end = 1 - 0.06 * margin if left else k + 0.06 * margin
         axis.plot([rank, rank, end], [0, y, y], color=LINE, linewidth=0.7)
-        axis.text(end, y, f"{name} ({rank:.2f}) " if left else f" {name} ({rank:.2f})", fontsize=8,
+        label = f"{plain(name)} ({rank:.2f})"
+        axis.text(end, y, f"{label} " if left else f" {label}", fontsize=8,
                   ha="right" if left else "left", va="center")  # fmt: skip
     width = min(result.ranks.critical_difference, k - 1)
     axis.plot([1, 1 + width], [1.0, 1.0], color=LINE, linewidth=1.2, marker="|", markersize=5)
     more = "" if width == result.ranks.critical_difference else ", more than the axis holds"
     axis.text(1, 1.12, f"critical difference {result.ranks.critical_difference:.2f}{more}; average ranks by IoU over "
-              f"{', '.join(result.datasets)}", fontsize=7, va="bottom")  # fmt: skip
+              f"{plain(', '.join(result.datasets))}", fontsize=7, va="bottom")  # fmt: skip
     return figure
 
 
@@ -73,12 +80,14 @@ def _profiles(result: Overall) -> Figure:
         estimates = result.profile(name)
         bounds = np.clip([e.interval() for e in estimates], 0, 1)
         colour, style = line_style(i)
-        axis.plot(PROFILE_AT, [e.mean for e in estimates], color=colour, linestyle=style, linewidth=1.6, label=name)
+        axis.plot(
+            PROFILE_AT, [e.mean for e in estimates], color=colour, linestyle=style, linewidth=1.6, label=plain(name)
+        )
         axis.fill_between(PROFILE_AT, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.12, linewidth=0)
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.set_xlabel("x", fontsize=9)
     axis.set_ylabel("share of images with IoU > x", fontsize=9)
-    axis.set_title(f"{', '.join(result.datasets)}; bands: 95 % at each x", fontsize=9, loc="left")
+    axis.set_title(f"{plain(', '.join(result.datasets))}; bands: 95 % at each x", fontsize=9, loc="left")
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)

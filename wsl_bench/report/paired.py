@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from wsl_bench.leaderboard.compare import Comparison
-from wsl_bench.report.style import COLOURS, LINE
+from wsl_bench.leaderboard.compare import LOWER_IS_BETTER, Comparison
+from wsl_bench.report.style import COLOURS, LINE, plain
 from wsl_bench.store.atomic import atomic_write
 
-_BETTER, _WORSE = COLOURS[1], COLOURS[0]
+_HIGHER, _LOWER = COLOURS[1], COLOURS[0]
 
 
 def write_paired(comparison: Comparison, path: Path) -> None:
@@ -28,7 +28,7 @@ def _figure(c: Comparison) -> Figure:
     ordered = np.sort(c.parts)[::-1]
     unit = "images" if c.by_image else "patients"
     place = np.arange(1, len(ordered) + 1)
-    for chosen, colour, who in ((ordered > 0, _BETTER, c.a), (ordered < 0, _WORSE, c.b)):
+    for chosen, colour, who in ((ordered > 0, _HIGHER, plain(c.a)), (ordered < 0, _LOWER, plain(c.b))):
         label = f"{who} is higher: {int(chosen.sum())} {unit}"
         axis.bar(place[chosen], ordered[chosen], width=1.0, color=colour, label=label, zorder=2)
     axis.axhline(0, color=LINE, linewidth=0.6)
@@ -37,10 +37,11 @@ def _figure(c: Comparison) -> Figure:
     if not np.isnan(c.method.low):
         axis.axhspan(c.method.low, c.method.high, color=LINE, alpha=0.12, linewidth=0, zorder=1,
                      label=f"95 % interval {c.method.low:+.3f} to {c.method.high:+.3f}")  # fmt: skip
-    axis.set_title(f"{c.dataset}: {c.a} minus {c.b}", fontsize=9, loc="left")
+    axis.set_title(f"{plain(c.dataset)}: {plain(c.a)} minus {plain(c.b)}", fontsize=9, loc="left")
     axis.set_xlabel(f"{len(ordered)} test {unit}, sorted", fontsize=9)
     of = c.metric if c.by_image else f"{c.metric} pseudo-values"
-    axis.set_ylabel(f"difference of {of}, mean over seeds", fontsize=9)
+    better = "lower" if c.metric in LOWER_IS_BETTER else "higher"
+    axis.set_ylabel(f"difference of {of} ({better} is better)", fontsize=9)
     axis.set_xlim(0.5, len(ordered) + 0.5)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

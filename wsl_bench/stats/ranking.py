@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 from wsl_bench.stats.crossed import (
     Components,
@@ -111,15 +111,22 @@ def _paired(difference: float, parts: list[Components], patients: float, noise: 
 def smallest_detectable(result: PairedResult, level: float = 0.95, power: float = 0.8) -> float:
     """The difference that a study of this size would have found significant with probability `power`.
 
-    (t_(1 - alpha / 2) + t_power) standard errors, with the degrees of freedom of the comparison (Bloom, Evaluation
-    Review 1995): of one comparison by itself, without Holm's correction. NaN where the error is not known.
+    The non-centrality at which the noncentral t of the comparison's degrees of freedom lies beyond the critical value
+    with probability `power`, times the standard error: of one comparison by itself, without Holm's correction. NaN
+    where the error is not known.
     """
     check_level(level)
     check_level(power)
     if math.isnan(result.error):
         return math.nan
-    quantiles = stats.t.ppf([0.5 + level / 2, power], result.df)
-    return float(np.sum(quantiles)) * result.error
+    critical = float(stats.t.ppf(0.5 + level / 2, result.df))
+    if math.isinf(result.df):
+        return (critical + float(stats.norm.ppf(power))) * result.error
+
+    def lacking(shift: float) -> float:
+        return float(stats.nct.sf(critical, result.df, shift)) - power
+
+    return float(optimize.brentq(lacking, 0.0, 10 * critical + 10)) * result.error
 
 
 def holm(p: npt.ArrayLike) -> Float:
