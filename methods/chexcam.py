@@ -28,7 +28,7 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; five sixths of the common number, three fifths of them at the own size",
+        "epochs": "not given; the common number, two thirds of them at the own size",
         "start": "not given; a blank output layer and a small first convolution (docs/training.md)",
         "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
@@ -37,7 +37,7 @@ class CheXCAM(PostHocMethod):
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
     stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
     input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
-    enlarge_from: float = param(0.6, "share of the training from which they are enlarged", low=0, high=1)
+    enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
     )

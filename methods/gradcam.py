@@ -30,7 +30,7 @@ class GradCAM(PostHocMethod):
         "layer": "InfoMask's paper names none; the last convolution before global pooling, GradCAM's own advice",
         "class": "the positive class, on negatives too",
         "scale": "not said; per image or per dataset, whichever localizes better on validation",
-        "epochs": "not given; the common number: trained on, its maps get wider (docs/training.md)",
+        "epochs": "not given; 1.2 times the common number: trained on, its maps get wider (docs/training.md)",
         "start": "not given; symmetric kernels below the first pooling (docs/training.md). At 64 px the last "
         "convolution sees 76 pixels, the whole image: its maps spread around lesions whatever the start",
     }

@@ -24,9 +24,9 @@ from wsl_bench.registry import register_network
 class DenseNet121(Network):
     """timm's densenet121, from scratch or from a local weight file; nothing is downloaded."""
 
-    # Many times the cost of the quarter-width CNN an image: fewer images, larger batches, and most of the training
-    # at the images' own size.
-    recipe: ClassVar[Mapping[str, Any]] = {"epochs_factor": 0.83, "batch_size": 32}
+    # Many times the cost of the quarter-width CNN an image: larger batches, and most of the training at the images'
+    # own size.
+    recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}
     relative_cost: ClassVar[float] = 8.0
 
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
@@ -35,7 +35,7 @@ class DenseNet121(Network):
         96, "smaller images are enlarged to this side; a cell of the last maps covers 32 pixels", low=32
     )
     enlarge_from: float = param(
-        0.6, "share of the training from which small images are enlarged; until then they pass as they are", low=0,
+        0.67, "share of the training from which small images are enlarged; until then they pass as they are", low=0,
         high=1,
     )  # fmt: skip
     weights: Path | None = param(
