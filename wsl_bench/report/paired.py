@@ -29,6 +29,8 @@ def _figure(c: Comparison) -> Figure:
     unit = "images" if c.by_image else "patients"
     place = np.arange(1, len(ordered) + 1)
     for chosen, colour, who in ((ordered > 0, _HIGHER, plain(c.a)), (ordered < 0, _LOWER, plain(c.b))):
+        if not chosen.any():
+            continue
         label = f"{who} is higher: {int(chosen.sum())} {unit}"
         axis.bar(place[chosen], ordered[chosen], width=1.0, color=colour, label=label, zorder=2)
     axis.axhline(0, color=LINE, linewidth=0.6)
