@@ -19,7 +19,7 @@ from wsl_bench.report.density import write_densities
 from wsl_bench.report.overall import write_overall
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.at_work import AtWork
-from wsl_bench.store.atomic import atomic_write
+from wsl_bench.store.atomic import atomic_write, remove_leftovers
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
 from wsl_bench.store.run_file import read_run, write_run
@@ -74,8 +74,10 @@ def open_study(
 
 def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     """Take finished cells off the plan; set aside records that no longer verify or fit."""
+    left = remove_leftovers(out)
     records, failures, corrupt = read_records(out)
-    notes = [f"set aside: {line}" for line in corrupt]
+    notes = [f"{left} files of interrupted writes were removed."] if left else []
+    notes += [f"set aside: {line}" for line in corrupt]
     stale = _superseded(plan, [(record.slug, record.content) for record in records])
     old_failures = _superseded(plan, [(failure.slug, failure.content) for failure in failures])
     set_aside(out, [*stale, *old_failures], "superseded")

@@ -82,7 +82,7 @@ def build_leaderboard(root: Path) -> Leaderboard:
         status = "failed" if name in failed else "incomplete"
         rows += [_empty_row(columns, name, rule, status) for rule in run["thresholds"]]
     cells = [line for _, row in measured for line in cell_rows(row)]
-    notes = _notes(run, rows, failures, corrupt) + _power_notes(measured)
+    notes = _notes(run, rows, failures, corrupt) + _power_notes(measured) + _attempt_notes(root)
     return Leaderboard(rows, cells, measured, notes, failures)
 
 
@@ -234,6 +234,12 @@ def _power_notes(measured: list[tuple[Values, Row]]) -> list[str]:
                 "(median over pairs, each by itself) is what this many seeds and images find in four of five studies."
             )
     return notes
+
+
+def _attempt_notes(root: Path) -> list[str]:
+    """Cells that were done on another attempt: what kills a process may well depend on the cell."""
+    again = [slug for slug, cost in read_costs(root).items() if cost.get("attempts", 1) > 1]
+    return [f"Done after a worker process had died: {', '.join(again)}."] if again else []
 
 
 def _costs(root: Path) -> list[Values]:

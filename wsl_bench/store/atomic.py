@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+_TEMPORARY = ".tmp-"
+
 
 def atomic_write(path: Path, content: bytes) -> str:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
@@ -28,7 +30,7 @@ def atomic_write(path: Path, content: bytes) -> str:
         OSError: it cannot be written; `filename` is `path`, which is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}-{secrets.token_hex(6)}")
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -43,6 +45,14 @@ def atomic_write(path: Path, content: bytes) -> str:
         raise
     _flush_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
+
+
+def remove_leftovers(root: Path) -> int:
+    """Delete what writers that were killed left below a folder that nobody else writes to; returns how many files."""
+    left = [path for path in root.rglob(f"{_TEMPORARY}*") if path.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
