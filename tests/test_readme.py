@@ -97,6 +97,12 @@ def test_the_two_first_commands_install_from_nothing() -> None:
         assert block.strip().endswith(f"&& {end}")
 
 
+def test_files_that_pages_name_exist() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"`((?:tests|benchmarks|wsl_bench|methods|datasets)/[\w/]+\.\w+)`", page.read_text()):
+            assert (ROOT / name).is_file(), f"{page.name}: {name}"
+
+
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -6,6 +6,7 @@ aside with the suffix `.corrupt`, named to the user, and computed again. Nothing
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -100,8 +101,14 @@ def write_cost(root: Path, slug: str, content: Mapping[str, Any]) -> None:
 
 
 def read_costs(root: Path) -> dict[str, dict[str, Any]]:
-    """Costs by slug."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted((root / "costs").glob("*.json"))}
+    """Costs by slug; what cannot be read costs no table its result."""
+    costs = {}
+    for path in sorted((root / "costs").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            content = json.loads(path.read_text())
+            if isinstance(content, dict):
+                costs[path.stem] = content
+    return costs
 
 
 def read_records(root: Path) -> tuple[list[Record], list[Failure], list[str]]:
