@@ -158,6 +158,9 @@ class _Worker:
         self.process.join()
         job, open_cells = self.job, self._open_cells()
         how = _death(self.process.exitcode or 0)
+        if not open_cells:  # it died with its work done
+            self._restart(on_event)
+            return
         if job.attempt < MAX_ATTEMPTS:
             on_event({"event": "died", "job": job.id, "label": job.label(), "how": how, "attempt": job.attempt})
             self._queue.appendleft(replace(job, cells=open_cells, attempt=job.attempt + 1))
