@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wsl_bench.data.geometry import Letterbox
@@ -82,7 +82,10 @@ def _box_of(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 @st.composite
 def _boxed(draw: st.DrawFn) -> tuple[int, int, int, tuple[int, int, int, int]]:
-    """An image size, a square at most four times smaller, a box of at least three cells a side."""
+    """An image size, a square at most four times smaller, a box of at least three cells a side.
+
+    Between the box and the border lies nothing, or a cell at least: a narrower strip may be lost in its cell.
+    """
     size = draw(st.integers(24, 96))
     longest = draw(st.integers(max(12, size // 4), 4 * size))
     other = draw(st.integers(max(4, longest // 3), longest))
@@ -92,6 +95,9 @@ def _boxed(draw: st.DrawFn) -> tuple[int, int, int, tuple[int, int, int, int]]:
     for side in (height, width):
         start = draw(st.integers(0, max(0, side - least)))
         edges += [start, draw(st.integers(min(side, start + least), side))]
+    for side, low, high in ((height, *edges[:2]), (width, *edges[2:])):
+        assume(low == 0 or low >= longest / size)
+        assume(high == side or side - high >= longest / size)
     return height, width, size, (edges[0], edges[1], edges[2], edges[3])
 
 
