@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,9 @@ def _critical_difference(result: Overall) -> Figure:
     k = len(result.methods)
     half = (k + 1) // 2
     bars = len(result.groups)
-    figure = Figure(figsize=(5.2, 1.0 + 0.26 * half + 0.14 * bars), layout="constrained")
-    axis = figure.subplots()
+    # No layout engine: names beside the axis would take its room; the picture grows with them instead.
+    figure = Figure(figsize=(5.2, 1.0 + 0.26 * half + 0.14 * bars))
+    axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     margin = 0.55 * max(1, k - 1)
     axis.set(xlim=(1 - margin, k + margin), ylim=(-0.6 - 0.3 * bars - 0.55 * half, 1.5))
     axis.axis("off")
@@ -57,8 +59,9 @@ def _critical_difference(result: Overall) -> Figure:
     width = min(result.ranks.critical_difference, k - 1)
     axis.plot([1, 1 + width], [1.0, 1.0], color=LINE, linewidth=1.2, marker="|", markersize=5)
     more = "" if width == result.ranks.critical_difference else ", more than the axis holds"
-    axis.text(1, 1.12, f"critical difference {result.ranks.critical_difference:.2f}{more}; average ranks by IoU over "
-              f"{plain(', '.join(result.datasets))}", fontsize=7, va="bottom")  # fmt: skip
+    over = textwrap.fill(f"average ranks by IoU over {', '.join(result.datasets)}", 80)
+    axis.text(1, 1.12, f"critical difference {result.ranks.critical_difference:.2f}{more}\n{over}".replace("$", r"\$"),
+              fontsize=7, va="bottom")  # fmt: skip
     return figure
 
 
