@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsl_bench.data.geometry import Letterbox
@@ -82,10 +82,7 @@ def _box_of(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 @st.composite
 def _boxed(draw: st.DrawFn) -> tuple[int, int, int, tuple[int, int, int, int]]:
-    """An image size, a square at most four times smaller, a box of at least three cells a side.
-
-    Between the box and the border lies nothing, or a cell at least: a narrower strip may be lost in its cell.
-    """
+    """An image size, a square at most four times smaller, a box of at least three cells a side."""
     size = draw(st.integers(24, 96))
     longest = draw(st.integers(max(12, size // 4), 4 * size))
     other = draw(st.integers(max(4, longest // 3), longest))
@@ -95,9 +92,6 @@ def _boxed(draw: st.DrawFn) -> tuple[int, int, int, tuple[int, int, int, int]]:
     for side in (height, width):
         start = draw(st.integers(0, max(0, side - least)))
         edges += [start, draw(st.integers(min(side, start + least), side))]
-    for side, low, high in ((height, *edges[:2]), (width, *edges[2:])):
-        assume(low == 0 or low >= longest / size)
-        assume(high == side or side - high >= longest / size)
     return height, width, size, (edges[0], edges[1], edges[2], edges[3])
 
 
@@ -110,7 +104,11 @@ def test_a_box_comes_back_within_one_stored_pixel(drawn: tuple[int, int, int, tu
     image[top:bottom, left:right] = 255
     back = frame.to_stored(frame.apply(image).astype(np.float32) / 255)
     found = _box_of(back >= 0.5)
-    assert max(abs(a - b) for a, b in zip(found, (top, bottom, left, right), strict=True)) <= 1
+    cell = max(height, width) / size
+    for got, drawn_at, border in zip(found, (top, bottom, left, right), (0, height, 0, width), strict=True):
+        # A strip between box and border that is narrower than a cell may be lost in it; nothing else moves an edge.
+        swallowed = 0 < abs(border - drawn_at) < cell and got == border
+        assert abs(got - drawn_at) <= 1 or swallowed
 
 
 def test_applying_keeps_the_image_and_pads_with_zero() -> None:

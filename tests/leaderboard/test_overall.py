@@ -90,6 +90,7 @@ def test_ranks_and_scores_are_those_of_loops(run: Path) -> None:
     assert found.groups == [("good", "fair", "poor")]
     notes = " ".join(overall_notes(found))
     assert "good = fair = poor" in notes
+    assert "Some rows have 2 seeds" in notes
 
 
 def test_wins_are_those_of_loops(run: Path) -> None:

@@ -16,7 +16,7 @@ from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import RANKED, Leaderboard, build_leaderboard
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
-from wsl_bench.leaderboard.rows import Values
+from wsl_bench.leaderboard.rows import RANK_SEEDS, Values
 from wsl_bench.stats.several import (
     AverageRanks,
     Estimate,
@@ -180,8 +180,7 @@ def overall_notes(result: Overall) -> list[str]:
             + ("; ".join(" = ".join(group) for group in result.groups) or "All are told apart")
             + "."
         )
-        largest = k - 1
-        if result.ranks.critical_difference >= largest:
+        if result.ranks.critical_difference >= k - 1:
             notes.append(
                 f"With {n} datasets no two of {k} methods can be told apart by rank; {_fewest(k)} datasets could show "
                 "that the first beats the last."
@@ -190,6 +189,11 @@ def overall_notes(result: Overall) -> list[str]:
         "beats_next: probability that a training of the method has a higher IoU on a test image than one of the next "
         "method, with its interval for the method (seeds and patients random, datasets fixed)."
     )
+    fewest = min(len(row.records) for rows in result.rows.values() for row in rows)
+    if fewest < RANK_SEEDS:
+        notes.append(
+            f"Some rows have {fewest} seeds: with fewer than {RANK_SEEDS} another draw may well give other ranks."
+        )
     return notes + [f"Unranked: {sentence}." for sentence in _sentences(result.lacking)]
 
 
