@@ -38,7 +38,7 @@ def main() -> None:
     arguments = _arguments()
     set_up_process(4)
     lines = [f"{_device_name(arguments.device)}, torch {torch.__version__}, {arguments.size} px, full width", ""]
-    for section in (_training(arguments), _agreement(arguments), _study(arguments)):
+    for section in (_training(arguments), _agreement(arguments), _promises(), _study(arguments)):
         for line in section:
             print(line, flush=True)
             lines.append(line)
@@ -50,9 +50,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=10, help="for each network and precision")
+    parser.add_argument("--seconds", type=float, default=4, help="for each network and precision")
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--study", default="--seeds 3", help="further options of the phantom study")
+    parser.add_argument("--study", default="--seeds 3 --per-gpu 6", help="further options of the phantom study")
     parser.add_argument("--out", default=".")
     return parser.parse_args()
 
@@ -125,6 +125,16 @@ def _agreement(a: argparse.Namespace) -> Iterator[str]:
             maps.append(scalings(method, raw)[0].apply(raw))
         cells = [np.floor(m.astype(np.float64) * 1000) for m in maps]
         yield f"| {name} | {np.abs(maps[0] - maps[1]).max():.2g} | {(cells[0] != cells[1]).mean():.2%} |"
+    yield ""
+
+
+def _promises() -> Iterator[str]:
+    """The tests that need a GPU: repeated and resumed bit for bit, killed, out of memory."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--no-header", "-p", "no:cacheprovider", "tests/gpu"]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    print(done.stdout + done.stderr, flush=True)
+    yield f"`pytest tests/gpu`: {(done.stdout.strip().splitlines() or ['nothing ran'])[-1].strip(' =')}"
     yield ""
 
 

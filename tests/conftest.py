@@ -84,6 +84,6 @@ def run_python(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None)
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child process: this checkout on the path, no plug-ins of the developer's own."""
-    path = os.pathsep.join(filter(None, [str(ROOT), extra.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [str(ROOT), extra.get("PYTHONPATH", os.environ.get("PYTHONPATH"))]))
     own = {k: v for k, v in os.environ.items() if k != "WSLBENCH_PLUGINS"}
     return own | {"COLUMNS": "200", "NO_COLOR": "1"} | dict(extra) | {"PYTHONPATH": path}

@@ -17,11 +17,11 @@ from torch import nn
 from wsl_bench import params, registry
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import WeakView
-from wsl_bench.errors import WslBenchError
 from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
 from wsl_bench.protocol import evaluate
 from wsl_bench.protocol.certainty import auc_interval
 from wsl_bench.protocol.cost import measured
+from wsl_bench.protocol.failures import describe
 from wsl_bench.protocol.job import Cell, Job
 from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, fit_threshold, freeze
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
@@ -292,13 +292,7 @@ class _Workshop:
 
 
 def _fail(job: Job, cell: Cell, error: Exception, report: Report) -> None:
-    """Note the failure. What a method raises itself is shown with the place it came from."""
-    message = str(error) if isinstance(error, WslBenchError) else f"{type(error).__name__}: {error}"
-    if not isinstance(error, WslBenchError) and error.__traceback__ is not None:
-        last = error.__traceback__
-        while last.tb_next is not None:
-            last = last.tb_next
-        message += f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"
+    message = describe(error)
     try:
         write_failure(Path(job.out), cell.slug, cell.failure(message))
     except OSError as unwritten:

@@ -45,6 +45,9 @@ def set_up_process(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # TF32 keeps 10 bits of the mantissa: what is called fp32, the maps above all, is computed in fp32.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     # Deterministic mode would also fill every fresh tensor, a sixth of the training time; no code here
     # reads memory it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

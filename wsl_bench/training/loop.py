@@ -146,17 +146,17 @@ def _one_epoch(
     net, optimizer, order = running.net, running.optimizer, running.order
     net.train()
     device = inputs.labels.device
-    permutation = torch.randperm(len(inputs), generator=order)
-    flips = torch.rand(len(inputs), generator=order) < 0.5
+    permutation = torch.randperm(len(inputs), generator=order).to(device)
+    flips = (torch.rand(len(inputs), generator=order) < 0.5).to(device)
     total = torch.zeros((), device=device)
     for step in range(steps):
         chosen = permutation[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        images = inputs.images(chosen.to(device))
+        images = inputs.images(chosen)
         if recipe.flip:
-            turned = flips[chosen].to(device)[:, None, None, None]
+            turned = flips[chosen][:, None, None, None]
             images = torch.where(turned, images.flip(-1), images)
         images = images.contiguous(memory_format=MEMORY_FORMAT)
-        batch = Batch(images, inputs.labels[chosen.to(device)])
+        batch = Batch(images, inputs.labels[chosen])
         with autocast(device.type, recipe.precision):
             loss = network.loss(net, batch, (number - 1 + step / steps) / recipe.epochs)
         optimizer.zero_grad(set_to_none=True)
