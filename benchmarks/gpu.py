@@ -25,20 +25,27 @@ from wsl_bench.protocol.cost import measured
 from wsl_bench.protocol.score_maps import scalings, score
 from wsl_bench.training.device import MEMORY_FORMAT, autocast, set_up_process, to_device
 from wsl_bench.training.inputs import Inputs
+from wsl_bench.training.loop import train
+from wsl_bench.training.recipe import ResolvedRecipe
 
 NETWORKS: tuple[tuple[registry.Kind, str], ...] = (
     ("network", "baseline"), ("method", "infomask"), ("method", "featuremask"), ("method", "regl1"),
     ("network", "densenet121"),
 )  # fmt: skip
 METHODS = ("gradcam", "infomask", "featuremask", "regl1", "chexcam")
+PACKED = (1, 6)
 RSNA_IMAGES, RSNA_RUNS, RSNA_EPOCHS, TRAIN_SHARE = 25_684, 5 * 5, 20, 0.8
 
 
 def main() -> None:
     arguments = _arguments()
-    set_up_process(4)
+    set_up_process(1)
+    if arguments.one:
+        kind, name = arguments.one.split(":")
+        print(_speed(arguments, kind, name, "bf16"))
+        return
     lines = [f"{_device_name(arguments.device)}, torch {torch.__version__}, {arguments.size} px, full width", ""]
-    for section in (_training(arguments), _agreement(arguments), _promises(), _study(arguments)):
+    for section in (_training(arguments), _agreement(arguments), _study(arguments), _packed(arguments)):
         for line in section:
             print(line, flush=True)
             lines.append(line)
@@ -53,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4, help="for each network and precision")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--study", default="--seeds 3 --per-gpu 6", help="further options of the phantom study")
+    parser.add_argument("--one", help="print the images/s of one network, such as method:infomask, and end")
     parser.add_argument("--out", default=".")
     return parser.parse_args()
 
@@ -103,39 +111,67 @@ def _speed(a: argparse.Namespace, kind: registry.Kind, name: str, precision: str
     return done / (time.perf_counter() - started)
 
 
+def _packed(a: argparse.Namespace) -> Iterator[str]:
+    """Images/s of several processes on one device, each training a network of its own (--per-gpu)."""
+    yield f"| network, bf16 | {' | '.join(f'{n} at once' for n in PACKED)} |"
+    yield f"|---|{'---|' * len(PACKED)}"
+    for kind, name in (("method", "infomask"), ("network", "densenet121")):
+        command = [sys.executable, __file__, "--device", a.device, "--size", str(a.size), "--batch", str(a.batch),
+                   "--width", str(a.width), "--seconds", str(a.seconds), "--one", f"{kind}:{name}"]  # fmt: skip
+        together = []
+        for n in PACKED:
+            running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n)]
+            together.append(sum(float(process.communicate()[0]) for process in running))
+        yield f"| {name} | {' | '.join(f'{speed:.0f}' for speed in together)} |"
+    yield ""
+
+
 def _agreement(a: argparse.Namespace) -> Iterator[str]:
     """Pixels that lie on another side of some threshold when the same network runs on CPU and device."""
-    yield "| method | largest difference of maps in [0, 1] | pixels in another tally cell |"
-    yield "|---|---|---|"
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 64, 64), np.uint8)
-    names = tuple(f"image {i}" for i in range(len(pixels)))
-    frames = (Letterbox.fit(64, 64, 64),) * len(pixels)
-    view = WeakView(names, names, np.arange(len(pixels), dtype=np.int64) % 2, pixels, frames, "")
+    yield "| method | largest map value | largest difference of maps in [0, 1] | pixels in another tally cell |"
+    yield "|---|---|---|---|"
+    view = _squares(64)
     for name in METHODS:
         method: Method = params.build(registry.discover("method").get(name).cls, name, {})
         network = cast(Any, method)
         if hasattr(method, "trained_as"):
             entry = registry.discover("network").get(network.trained_as)
             network = params.build(entry.cls, entry.name, network.network_params())
+        state = _trained(network, Inputs(view, *view.pixel_moments(), a.device))
         maps = []
         for device in ("cpu", a.device):
-            torch.manual_seed(0)
-            net = to_device(network.build(Task(1, 64, 0.25, "batch", 0)), device)
-            raw = score(method, net, Inputs(view, *view.pixel_moments(), device), names).maps
-            maps.append(scalings(method, raw)[0].apply(raw))
-        cells = [np.floor(m.astype(np.float64) * 1000) for m in maps]
-        yield f"| {name} | {np.abs(maps[0] - maps[1]).max():.2g} | {(cells[0] != cells[1]).mean():.2%} |"
+            net = network.build(Task(1, 64, 0.25, "batch", 0))
+            net.load_state_dict(state)
+            inputs = Inputs(view, *view.pixel_moments(), device)
+            maps.append(score(method, to_device(net, device), inputs, view.image_ids).maps)
+        scaling = scalings(method, maps[0])[0]
+        one, other = (scaling.apply(m) for m in maps)
+        moved = np.floor(one.astype(np.float64) * 1000) != np.floor(other.astype(np.float64) * 1000)
+        yield f"| {name} | {one.max():.2g} | {np.abs(one - other).max():.2g} | {moved.mean():.2%} |"
     yield ""
 
 
-def _promises() -> Iterator[str]:
-    """The tests that need a GPU: repeated and resumed bit for bit, killed, out of memory."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--no-header", "-p", "no:cacheprovider", "tests/gpu"]
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    print(done.stdout + done.stderr, flush=True)
-    yield f"`pytest tests/gpu`: {(done.stdout.strip().splitlines() or ['nothing ran'])[-1].strip(' =')}"
-    yield ""
+def _squares(size: int) -> WeakView:
+    """Noise, with a bright square in every second image."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(128, dtype=np.int64) % 2
+    pixels = draw.integers(0, 120, (len(labels), size, size), dtype=np.uint8)
+    for image in pixels[1::2]:
+        y, x = draw.integers(0, size - 16, 2)
+        image[y : y + 16, x : x + 16] += 100
+    names = tuple(f"image {i}" for i in range(len(pixels)))
+    return WeakView(names, names, labels, pixels, (Letterbox.fit(size, size, size),) * len(names), "")
+
+
+def _trained(network: Network, inputs: Inputs) -> dict[str, torch.Tensor]:
+    """Weights after a short training: maps of untrained ones are often blank."""
+    device = inputs.labels.device.type
+    recipe = ResolvedRecipe(64, 0.25, "batch", 8, 16, 1e-3, 0.0, 0.98, 1.0, True, "fp32")
+    training = train(
+        network, Task(1, 64, 0.25, "batch", 0), recipe, inputs, inputs, start_seed=0, order_seed=0, device=device,
+        n_keep=1, prefer=lambda epoch: (-epoch.epoch,),
+    )  # fmt: skip
+    return training.candidates[0].state
 
 
 def _study(a: argparse.Namespace) -> Iterator[str]:
