@@ -57,7 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=4, help="for each network and precision")
+    parser.add_argument("--seconds", type=float, default=2.5, help="for each network and precision")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--study", default="--seeds 3 --per-gpu 6", help="further options of the phantom study")
     parser.add_argument("--one", help="print the images/s of one network, such as method:infomask, and end")

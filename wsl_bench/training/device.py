@@ -55,13 +55,7 @@ def set_up_process(threads: int) -> None:
 
 def to_device(net: nn.Module, device: str) -> nn.Module:
     """Move a network, in the memory layout that convolutions are quickest in."""
-    net = net.to(device).to(memory_format=MEMORY_FORMAT)
-    for parameter in net.parameters():
-        # A weight of one input channel lies in both layouts at once and by its strides counts as the other; cuDNN
-        # then answers in that one, and every later layer begins with a copy.
-        if parameter.ndim == 4 and parameter.shape[1] == 1:
-            parameter.data = parameter.data.clone(memory_format=MEMORY_FORMAT)
-    return net
+    return net.to(device).to(memory_format=MEMORY_FORMAT)
 
 
 @contextlib.contextmanager
