@@ -27,7 +27,6 @@ from wsl_bench.selection import (
 from wsl_bench.source import source_sha256
 from wsl_bench.spec import VAL, RunSpec
 from wsl_bench.training.recipe import Recipe, ResolvedRecipe
-from wsl_bench.versions import libraries
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
 _SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data")
@@ -202,7 +201,6 @@ def _training_parts(
         "threads": THREADS,
         "keeps": rules.checkpoint,
         "source": shared_source(),
-        "libraries": libraries(),
     }
 
 
@@ -220,7 +218,7 @@ def _cell(dataset: ChosenDataset, method: ChosenMethod, seed: int, training: dic
 
 
 def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
-    """Whether a cell was computed with other libraries or other source, ours or a plug-in's, than now.
+    """Whether a cell was computed with other source, ours or a plug-in's, than now.
 
     A component that is not there any more cannot be compared and counts as unchanged. Maps from files depend on
     what counts them alone.
@@ -228,7 +226,7 @@ def made_by_other_code(key_parts: Mapping[str, Any]) -> bool:
     if "external" in key_parts:
         return bool(key_parts["counted_by"] != counted_by())
     training = key_parts["training"]
-    if training["source"] != shared_source() or training["libraries"] != libraries():
+    if training["source"] != shared_source():
         return True
     parts = [("method", key_parts["method"][0], key_parts["method"][2])]
     if training["trained"] is not None:
@@ -246,10 +244,9 @@ def shared_source() -> str:
     return source_sha256(*_SHARED_SOURCE)
 
 
-def counted_by() -> dict[str, Any]:
-    """Source and libraries on which the figures of maps from files depend."""
-    used = {name: version for name, version in libraries().items() if name in ("numpy", "numba", "pillow")}
-    return {"source": source_sha256("protocol", "metrics", "data", "external"), "libraries": used}
+def counted_by() -> str:
+    """sha256 of the source on which the figures of maps from files depend."""
+    return source_sha256("protocol", "metrics", "data", "external")
 
 
 def _check_located(spec: RunSpec, dataset: ChosenDataset) -> None:

@@ -24,7 +24,7 @@ from wsl_bench.store.records import Failure, peek_records, read_records, set_asi
 from wsl_bench.store.run_file import NAME as RUN_FILE
 from wsl_bench.store.run_file import read_run, write_run
 from wsl_bench.training.device import auto_precision, resolve_device
-from wsl_bench.versions import versions
+from wsl_bench.versions import changes, made_with, versions
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
     set_aside(out, [*stale, *old_failures], "superseded")
     if stale:
         notes.append(
-            f"{len(stale)} records were made by another version of the code, of a plug-in or of a library; they are "
+            f"{len(stale)} records were made by another version of the code or of a plug-in; they are "
             f"in {out / 'records' / 'superseded'}, and their cells are computed again where this command names them "
             "(maps from files: score them again)."
         )
+    if changed := changes([r.content for r in records if r.slug not in stale], made_with(plan.fixed["device"])):
+        notes.append(f"finished records stay as they are, though made otherwise: {'; '.join(changed)}.")
     done = {record.slug for record in records}
     planned = {cell.slug for cell in plan.cells()}
     failed = () if retry_failed else tuple(f for f in failures if f.slug in planned)
@@ -100,7 +102,7 @@ def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
 
 
 def lost_by(plan: Plan, out: Path) -> list[str]:
-    """Cells in a folder that were made by other code or libraries than now, and that the plan would not make again."""
+    """Cells in a folder that were made by other code than now, and that the plan would not make again."""
     again = {(c.dataset, c.method, c.shown_params, c.seed) for c in plan.cells()}
     found = {r.slug: r.content for r in peek_records(out) if r.content.get("external") is None}
     names = {slug: (c["dataset"], c["method"], c["method_params"], c["seed"]) for slug, c in found.items()}
@@ -215,7 +217,7 @@ def _whole_spec(spec: RunSpec, content: dict[str, Any]) -> RunSpec:
 
 
 def _superseded(plan: Plan, cells: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Slugs of cells made by other code or libraries than now, planned or not: a table mixes no versions."""
+    """Slugs of cells made by other code than now, planned or not: a table mixes no versions of the code."""
     planned = {(c.dataset, c.method, c.shown_params, c.seed): c.key for c in plan.cells()}
     stale = []
     for slug, c in cells:

@@ -282,7 +282,7 @@ def test_other_code_that_makes_the_squares_makes_another_folder(
     after = _prepared(_made(), tmp_path)
     assert before.hashes == after.hashes
     assert before.folder != after.folder
-    monkeypatch.setattr("wsl_bench.data.prepare.libraries", lambda: {"pillow": "0.1"})
+    monkeypatch.setattr("wsl_bench.data.prepare.versions", lambda: {"pillow": "0.1"})
     assert _prepared(_made(), tmp_path).folder not in (before.folder, after.folder)
 
 

@@ -17,8 +17,10 @@ from study_helper import plan_of, run_plan
 from wsl_bench.cli.progress import Running
 from wsl_bench.leaderboard.build import build_leaderboard, render
 from wsl_bench.protocol.cell import run_job
+from wsl_bench.protocol.job import Job
 from wsl_bench.spec import RunSpec, read_study, with_fields
 from wsl_bench.study import open_study, remaining, run_study
+from wsl_bench.versions import versions
 
 
 @pytest.fixture(scope="module")
@@ -112,23 +114,45 @@ def test_a_row_that_was_planned_and_has_not_finished_is_incomplete(study: Path, 
     assert (rows["center_box"]["status"], rows["center_box"]["n_seeds"]) == ("sanity", 1)
 
 
-@pytest.mark.parametrize("changed", ["source_sha256", "libraries"])
-def test_records_of_other_code_or_libraries_leave_the_table_planned_or_not(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+def test_records_of_other_code_leave_the_table_planned_or_not(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     priors = {"methods": ("center_box",), "seeds": (0,)}
     for job in open_study(spec_of(study, **priors), tmp_path).jobs:
         if job.trained_by is None:
             run_job(job, lambda event: None)
     assert remaining(open_study(spec_of(study, **priors), tmp_path), tmp_path, retry_failed=False).n_finished == 5
-    other = {"source_sha256": lambda *parts: "other source", "libraries": lambda: {"torch": "0.1"}}[changed]
-    monkeypatch.setattr(f"wsl_bench.plan.{changed}", other)
+    monkeypatch.setattr("wsl_bench.plan.source_sha256", lambda *parts: "other source")
     todo = remaining(open_study(spec_of(study, **priors, datasets=("phantom[n_train=8,n_val=60,n_test=8]",)),
                                 tmp_path), tmp_path, retry_failed=False)  # fmt: skip
     assert todo.n_finished == 0
     assert "5 records were made by another version" in todo.notes[0]
     assert list((tmp_path / "records").glob("*.json")) == []
     assert len(list((tmp_path / "records" / "superseded").glob("*.json"))) == 5
+
+
+def test_records_of_other_libraries_stay_and_are_told(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(study, methods=("center_box",))
+
+    def jobs_of(name: str) -> tuple[Job, ...]:
+        found = remaining(open_study(spec, tmp_path), tmp_path, retry_failed=False).jobs
+        return tuple(job for job in found if job.trained_by is None and job.cells[0].method == name)
+
+    for job in jobs_of("center_box"):
+        run_job(job, lambda event: None)
+    assert not [note for note in build_leaderboard(tmp_path).notes if "the same" in note]
+    other = {**versions(), "torch": "99.0"}
+    monkeypatch.setattr("wsl_bench.versions.versions", lambda: other)
+    todo = remaining(open_study(spec, tmp_path), tmp_path, retry_failed=False)
+    assert todo.n_finished == 1
+    [note] = todo.notes
+    assert f"torch {versions()['torch']}, now 99.0 (1 records)" in note
+    for job in jobs_of("mean_box"):
+        run_job(job, lambda event: None)
+    notes = [note for note in build_leaderboard(tmp_path).notes if "Not all records were made with the same" in note]
+    assert notes == [f"Not all records were made with the same: torch {versions()['torch']} (1), 99.0 (1)."]
 
 
 def test_datasets_that_share_a_training_train_it_once(study: Path, tmp_path: Path) -> None:

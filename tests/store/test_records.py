@@ -132,8 +132,8 @@ def test_a_truncated_record_is_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c.update(record_version=2), "expected record version 1, found 2"),
-        (lambda c: c.pop("record_version"), "expected record version 1, found None"),
+        (lambda c: c.update(record_version=3), "expected record version 2 or older, found 3"),
+        (lambda c: c.pop("record_version"), "expected record version 2 or older, found None"),
         (lambda c: c.pop("artefacts"), "expected its artefacts with sha256"),
         (lambda c: c.update(artefacts=[]), "expected its artefacts with sha256"),
         (lambda c: c["artefacts"]["test"].pop("sha256"), "expected its artefacts with sha256"),

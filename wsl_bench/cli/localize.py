@@ -40,7 +40,7 @@ def localize(
         raise UsageError(f"--out {out}: expected a new or empty folder.")
     record, files = find_cell(checkpoint, method), image_files(images)
     if made_by_other_code(record.content["key_parts"]):
-        errors.print("[yellow]The cell was made by another version of the code or of a library.[/]", soft_wrap=True)
+        errors.print("[yellow]The cell was made by another version of the code.[/]", soft_wrap=True)
     set_up_process(THREADS)  # as in the worker that scored the test images
     batches = run(record, files, resolve_device(device))
     probability: dict[str, float | None] = {}

@@ -97,8 +97,8 @@ def _score(source: Any, external: Any, spec: Any, folder: Path, compat: str | No
         lost = study.lost_by(plan, folder)
         if lost:
             raise UsageError(
-                f"--out {folder}: {len(lost)} of its cells were made by another version of the code or of a "
-                f"library (first: {lost[0]}), and a table mixes no versions. Run the study again first, or choose "
+                f"--out {folder}: {len(lost)} of its cells were made by another version of the code "
+                f"(first: {lost[0]}), and a table mixes no versions. Run the study again first, or choose "
                 "another --out."
             )
         methods = [method for method, _ in planned.get(dataset.name, {"methods": []})["methods"]]

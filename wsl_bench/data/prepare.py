@@ -23,7 +23,7 @@ from wsl_bench.errors import DataError
 from wsl_bench.metrics.truth import boxes_from_mask
 from wsl_bench.source import source_sha256
 from wsl_bench.store.atomic import atomic_write, write_arrays
-from wsl_bench.versions import libraries
+from wsl_bench.versions import versions
 
 NO_TRUTH = Truth(np.zeros((0, 4)))
 
@@ -97,7 +97,7 @@ def prepare(
             fix="Give the test split images of its own.",
         )  # fmt: skip
     # The hashes are of stored pixels; how these become squares is this package's and Pillow's doing.
-    made_by = [source_sha256("data"), libraries()["pillow"]]
+    made_by = [source_sha256("data"), versions()["pillow"]]
     whole = hashlib.sha256(json.dumps([hashes, image_size, made_by], sort_keys=True).encode()).hexdigest()
     folder = root / whole[:16]
     if not (folder / "hashes.json").is_file():

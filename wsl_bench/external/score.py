@@ -28,7 +28,7 @@ from wsl_bench.protocol.score_maps import Maps, Scaling
 from wsl_bench.registry import discover
 from wsl_bench.selection import ChosenDataset
 from wsl_bench.store.records import peek_records, set_aside, write_record
-from wsl_bench.versions import versions
+from wsl_bench.versions import made_with
 
 MapScaleChoice = Literal["auto", "none", "image"]
 
@@ -174,7 +174,7 @@ def _record(
         "operating_point": point.as_dict(),
         "checkpoint_rule": None,
         "n_parameters": None,
-        "versions": versions(),
+        **made_with(None),
         "history": [],
         "checkpoint": None,
         "val_auc": None,

@@ -21,6 +21,7 @@ from wsl_bench.stats.ranking import paired_difference, rank_ranges, smallest_det
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, Record, read_costs, read_records
 from wsl_bench.store.run_file import read_run
+from wsl_bench.versions import differences
 
 RANKED = ("ok", "inverted", "at_chance")
 
@@ -82,7 +83,7 @@ def build_leaderboard(root: Path) -> Leaderboard:
         status = "failed" if name in failed else "incomplete"
         rows += [_empty_row(columns, name, rule, status) for rule in run["thresholds"]]
     cells = [line for _, row in measured for line in cell_rows(row)]
-    notes = _notes(run, rows, failures, corrupt) + _power_notes(measured) + _attempt_notes(root)
+    notes = _notes(run, rows, failures, corrupt) + _power_notes(measured) + _attempt_notes(root) + _makings(records)
     return Leaderboard(rows, cells, measured, notes, failures)
 
 
@@ -240,6 +241,12 @@ def _attempt_notes(root: Path) -> list[str]:
     """Cells that were done on another attempt: what kills a process may well depend on the cell."""
     again = [slug for slug, cost in read_costs(root).items() if cost.get("attempts", 1) > 1]
     return [f"Done after a worker process had died: {', '.join(again)}."] if again else []
+
+
+def _makings(records: list[Record]) -> list[str]:
+    """What should have been the same for all records and was not."""
+    found = differences([record.content for record in records])
+    return [f"Not all records were made with the same: {'; '.join(found)}."] if found else []
 
 
 def _costs(root: Path) -> list[Values]:

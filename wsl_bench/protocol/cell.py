@@ -36,7 +36,7 @@ from wsl_bench.store.trainings import (
 from wsl_bench.training.device import set_up_process, to_device
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.loop import Checkpoint, Epoch, Snapshot, Training, train
-from wsl_bench.versions import versions
+from wsl_bench.versions import made_with
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -248,7 +248,7 @@ class _Workshop:
             "n_val_boxes": self._val.truth.n_boxes() if self._spends_boxes(method) else 0,
             "n_val_located": self._n_located,
             "n_parameters": sum(p.numel() for p in net.parameters()),
-            "versions": versions(),
+            **made_with(job.device),
             "trained_on": [] if job.trained_by is None else list(self._network().saw()),
             "history": [],
             "checkpoint": None,

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from wsl_bench.errors import StoreError
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.store.atomic import atomic_write, write_arrays
+from wsl_bench.store.migrate import RECORD_VERSION, can_migrate, migrate
 
-RECORD_VERSION = 1
 FOLDER = "records"
 ARTEFACTS = ("val", "test", "maps")
 
@@ -177,9 +177,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    if content.get("record_version") != RECORD_VERSION:
+    if not can_migrate(content.get("record_version")):
         raise StoreError(
-            f"{path}: expected record version {RECORD_VERSION}, found {content.get('record_version')!r}. "
+            f"{path}: expected record version {RECORD_VERSION} or older, found {content.get('record_version')!r}. "
             "It is set aside."
         )
     try:
@@ -197,7 +197,7 @@ def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]
             raise StoreError(f"{artefact}: expected sha256 {sha256}, found {found}. Its record is set aside.")
     if content.get("sha256") != _content_sha256(content):
         raise StoreError(f"{path}: expected the content its own sha256 was taken of, found another. It is set aside.")
-    return content
+    return migrate(content)
 
 
 def _artefact_path(root: Path, file: str) -> Path:
