@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsl_bench.errors import UsageError
+from wsl_bench.store.atomic import make_folder
 
 
 def default_out(datasets: tuple[str, ...]) -> Path:
@@ -28,7 +29,7 @@ def check_folder(folder: Path) -> None:
     ):
         raise UsageError(f"--out {folder}: expected a new or empty folder or an earlier run, found other files.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.absolute())
     except OSError as error:
         raise UsageError(f"--out {folder}: cannot be made ({error.strerror}).") from None
 

@@ -20,7 +20,8 @@ def atomic_write(path: Path, content: bytes) -> str:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
     A temporary file with a random name in the same folder is written, flushed to the device and
-    renamed over the target; then the folder is flushed. Holds for a process killed at any point.
+    renamed over the target; then the folder is flushed. Holds for a process killed at any point and
+    for a power failure, after which a file whose write has returned is there.
     It does not order this write against others: write a record after the artefacts it names.
 
     Returns:
@@ -29,7 +30,7 @@ def atomic_write(path: Path, content: bytes) -> str:
     Raises:
         OSError: it cannot be written; `filename` is `path`, which is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as file:
@@ -45,6 +46,18 @@ def atomic_write(path: Path, content: bytes) -> str:
         raise
     _flush_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each flushed into the one it is in.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _flush_folder(made.parent)
 
 
 def remove_leftovers(root: Path) -> int:
