@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,9 @@ def run_plan(plan: Plan, out: Path) -> tuple[dict[tuple[str, int], Record], list
         run_job(job, events.append)
     records = read_records(out)[0]
     return {(r.content["method"], r.content["seed"]): r for r in records}, events
+
+
+def bits(out: Path) -> dict[str, str]:
+    """sha256 of every record and artefact by file name."""
+    files = sorted(path for path in (out / "records").iterdir() if path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

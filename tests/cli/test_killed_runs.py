@@ -28,13 +28,31 @@ def _finished(out: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, and a run on it that nothing disturbed."""
+    place = tmp_path_factory.mktemp("killed")
+    _finish(tiny_folder(place / "data"), place / "whole")
+    return place
+
+
+def _finish(data: Path, out: Path) -> None:
+    done = subprocess.run(_command(data, out), env=environment({}), stdout=subprocess.DEVNULL, timeout=900)
+    assert done.returncode == 0
+
+
+def _check_same(killed: Path, whole: Path) -> None:
+    for name in ("leaderboard.csv", "leaderboard.md", "cells.csv"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not list((killed / "records").glob("*.corrupt"))
+    assert not list(killed.rglob(".tmp-*"))
+    assert not list(killed.glob("trainings/*/unfinished-*"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="kills a process group")
-def test_ten_kills_end_in_the_same_tables(tmp_path: Path) -> None:
-    data = tiny_folder(tmp_path / "data")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = subprocess.run(_command(data, whole), env=environment({}), stdout=subprocess.DEVNULL, timeout=900)
-    assert done.returncode == 0
+def test_ten_kills_end_in_the_same_tables(place: Path, tmp_path: Path) -> None:
+    data, killed = place / "data", tmp_path / "killed"
     rng, landed, kept = np.random.default_rng(0), 0, {}
     while landed < KILLS:
         process = subprocess.Popen(
@@ -48,13 +66,59 @@ def test_ten_kills_end_in_the_same_tables(tmp_path: Path) -> None:
         now = _finished(killed)
         assert {name: now.get(name) for name in kept} == kept  # nothing finished is lost or computed again
         kept = now
-    rest = subprocess.run(_command(data, killed), env=environment({}), stdout=subprocess.DEVNULL, timeout=900)
-    assert rest.returncode == 0
+    _finish(data, killed)
     assert landed >= 3
     now = _finished(killed)
     assert {name: now[name] for name in kept} == kept
-    for name in ("leaderboard.csv", "leaderboard.md", "cells.csv"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    assert not list((killed / "records").glob("*.corrupt"))
-    assert not list(killed.rglob(".tmp-*"))
-    assert not list(killed.glob("trainings/*/unfinished-*"))
+    _check_same(killed, place / "whole")
+
+
+def _workers(driver: int) -> list[int]:
+    """Processes directly below one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(fields[1]) == driver and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_driver_stopped_five_times_leaves_no_worker_and_ends_in_the_same_tables(
+    place: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    data, killed = place / "data", tmp_path / "killed"
+    rng, landed, with_workers = np.random.default_rng(sent), 0, 0
+    while landed < 5:
+        process = subprocess.Popen(_command(data, killed), env=environment({}), stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        time.sleep(float(rng.uniform(4, 10)))
+        below = _workers(process.pid)
+        process.send_signal(sent)
+        said = process.communicate(timeout=60)[0]
+        if process.returncode != code:
+            assert process.returncode == 0, said  # it was quicker
+            break
+        assert "Traceback" not in said
+        landed += 1
+        with_workers += len(below) >= 2
+        end = time.monotonic() + 5
+        while any(_alive(pid) for pid in below):
+            assert time.monotonic() < end, "a worker outlived its driver by 5 seconds"
+            time.sleep(0.05)
+    assert landed >= 3
+    assert with_workers >= 1
+    _finish(data, killed)
+    _check_same(killed, place / "whole")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import tiny_folder
 from rich.console import Console
-from study_helper import plan_of, run_plan
+from study_helper import bits, plan_of, run_plan
 
 from wsl_bench.cli.progress import Running
 from wsl_bench.leaderboard.build import build_leaderboard, render
@@ -26,13 +25,6 @@ from wsl_bench.versions import versions
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("data") / "set")
-
-
-def bits(out: Path) -> dict[str, str]:
-    """sha256 of every record and artefact by file name."""
-    return {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "records").iterdir()) if p.is_file()
-    }
 
 
 def test_order_of_jobs_and_cells_changes_nothing(study: Path, tmp_path: Path) -> None:
