@@ -100,9 +100,12 @@ def _show_dataset(name: str) -> None:
 
     entry = discover("dataset").get(name)
     console.print(f"[bold]{entry.name}[/]  {escape(entry.summary)}")
-    for title in ("url", "licence", "citation"):
+    for title in ("url", "licence", "citation", "unpack", "expect"):
         if getattr(entry.cls, title, ""):
             console.print(f"{title}: {escape(getattr(entry.cls, title))}", soft_wrap=True)
+    if not getattr(entry.cls, "verified", True):
+        console.print("[yellow]unverified[/]: built from the published tables and the documented layout; this loader "
+                      "has not been run on the publisher's own files yet", soft_wrap=True)  # fmt: skip
     _print_params(entry.cls, entry.defaults, entry.name)
 
 

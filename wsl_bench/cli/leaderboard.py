@@ -84,9 +84,13 @@ def _show_strata(board: Any, run: Path, by: str, labels: Path | None, format: st
 
 
 def _own_labels(run: Path) -> Path | None:
-    """labels.csv of the one dataset of a run, if it is a directory that is still there."""
+    """What the run has kept of the images of its one dataset, or the labels.csv of a directory that is still there."""
     from wsl_bench.store.run_file import read_run
+    from wsl_bench.study import DETAILS
 
     planned = list(read_run(run)["planned"].values())
-    path = Path(planned[0]["selector"]) / "labels.csv" if len(planned) == 1 else None
-    return path if path is not None and path.is_file() else None
+    kept = sorted((run / DETAILS).glob("*.csv"))
+    if len(planned) != 1:
+        return None
+    path = kept[0] if len(kept) == 1 else Path(planned[0]["selector"]) / "labels.csv"
+    return path if path.is_file() else None

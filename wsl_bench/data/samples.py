@@ -64,13 +64,18 @@ class Dataset(Component):
 
     Class attributes:
         recipe: what this dataset suggests for a training (image_size, epochs, ...).
-        licence, citation, url: shown by `wslbench datasets NAME`.
+        licence, citation, url: shown by `wslbench datasets NAME`, with what to unpack where and how many images,
+            patients and boxes to expect.
+        verified: whether this loader has been run on the publisher's own files.
     """
 
     recipe: ClassVar[dict[str, Any]] = {}
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     url: ClassVar[str] = ""
+    unpack: ClassVar[str] = ""
+    expect: ClassVar[str] = ""
+    verified: ClassVar[bool] = True
 
     def samples(self) -> list[Sample]:
         """All images, in a fixed order."""
@@ -83,3 +88,11 @@ class Dataset(Component):
     def truth(self, sample: Sample) -> Truth:
         """Ground truth of one located image."""
         raise NotImplementedError
+
+    def details(self, sample: Sample) -> dict[str, str]:
+        """Further metadata that only the image's file holds (view, sex, age); read when it is decoded."""
+        return {}
+
+    def remarks(self) -> list[str]:
+        """What a reader of the results has to know of these files, one sentence each; shown and recorded."""
+        return []

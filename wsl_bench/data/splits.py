@@ -39,6 +39,17 @@ class Manifest:
             writer.writerow([s.image_id, s.group, s.label, int(s.located), s.split])
         return out.getvalue()
 
+    def details_csv(self) -> str:
+        """The metadata of every sample as CSV, by image_id; no part of the hash. Empty where there is none."""
+        names = sorted({name for s in self.samples for name in s.metadata})
+        if not names:
+            return ""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["image_id", *names])
+        writer.writerows([s.image_id, *(s.metadata.get(name, "") for name in names)] for s in self.samples)
+        return out.getvalue()
+
     def sha256(self) -> str:
         """sha256 of the CSV: two runs on the same split have the same."""
         return hashlib.sha256(self.csv().encode()).hexdigest()

@@ -1,0 +1,106 @@
+"""CSV tables of published datasets: rows with their line numbers, and clear errors."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from wsl_bench.errors import DataError
+
+Row = tuple[int, list[str]]
+
+
+def find_file(root: Path, names: Sequence[str], what: str) -> Path:
+    """The first of these files that is there.
+
+    Raises:
+        DataError: none is.
+    """
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(
+        root, expected=f"{what} ({' or '.join(names)})", found="no such file",
+        fix="Download it from the publisher and put it there, or correct --data-root.",
+    )  # fmt: skip
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Rows of a table, each with its line number and the fields of `columns` in that order.
+
+    A header field matches a column if it is the same but for case and blanks. Other columns are passed over, so that
+    tables are read whatever columns a later release adds. `.gz` is unpacked.
+
+    Raises:
+        DataError: not a CSV table in UTF-8, a column missing, a row that is too short, no row at all.
+    """
+    try:
+        rows = list(_lines(path))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            path, expected="a CSV table in UTF-8", found=f"{type(error).__name__}: {error}", fix="Download it again."
+        ) from None
+    header = [_plain(field) for field in rows[0][1]] if rows else []
+    missing = [column for column in columns if _plain(column) not in header]
+    if missing:
+        raise DataError(
+            path, expected=f"the column {missing[0]!r}", found=f"the columns {', '.join(header) or 'none'}",
+            fix="Use the table as published.",
+        )  # fmt: skip
+    if len(rows) < 2:
+        raise DataError(path, expected="one row an image", found="a header alone", fix="Download it again.")
+    places = [header.index(_plain(column)) for column in columns]
+    out: list[Row] = []
+    for line, fields in rows[1:]:
+        if len(fields) <= max(places):
+            raise DataError(
+                f"{path}, line {line}", expected=f"{max(places) + 1} fields or more", found=f"{len(fields)}",
+                fix="Download it again; it may be cut off.",
+            )  # fmt: skip
+        out.append((line, [fields[place].strip() for place in places]))
+    return out
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file, without blank ones.
+
+    Raises:
+        DataError: it cannot be read, or is empty.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, expected="a list of file names", found=str(error), fix="Download it again.") from None
+    if not lines:
+        raise DataError(path, expected="a list of file names", found="no line", fix="Download it again.")
+    return lines
+
+
+def number(path: Path, line: int, text: str) -> float:
+    """A finite number of a table.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        value = float(text)
+        if abs(value) < float("inf"):
+            return value
+    except ValueError:
+        pass
+    raise DataError(f"{path}, line {line}", expected="a number", found=repr(text), fix="Use the table as published.")
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        for fields in reader:
+            if fields:
+                yield reader.line_num, fields
+
+
+def _plain(field: str) -> str:
+    return field.strip().lower()
