@@ -3,7 +3,8 @@
 labels.csv: image_id, file, label; optional: width, height, group_id, has_boxes, split (train, val,
 test); every further column is carried along as metadata. boxes.csv: image_id, x, y, w, h (pixels
 of the stored image, origin top left; fractions allowed; several rows an image). masks/: one PNG an
-image, named IMAGE_ID.png, non-zero = inside.
+image, named IMAGE_ID.png, non-zero = inside. Nothing outside the directory is read, not even through
+links, unless `follow_links` is set.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import csv
 import difflib
 import functools
 import math
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
-from wsl_bench.data.images import read_grey
+from wsl_bench.data.images import opened, read_grey
 from wsl_bench.data.samples import SPLITS, Split
 
 _SLACK = 1.0  # pixels that a box may reach out of its image: rounding, or a border drawn on the last pixel
+_LONGEST_ID = 250  # bytes; with a suffix it has to be the name of a file
+_MOST_DIGITS = 9  # of a width or height; more are no size
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
 
@@ -36,10 +39,11 @@ class Folder(Dataset):
 
     root: Path = param(Path(), "the directory; `--datasets PATH` sets it")
     split_column: bool = param(True, "use the split column where there is one; false: group hash")
+    follow_links: bool = param(False, "read files that lie elsewhere, where links in the directory lead to them")
 
     def samples(self) -> list[Sample]:
         """One sample for each row of labels.csv."""
-        rows = _read_csv(self.root / "labels.csv", ("image_id", "file", "label"))
+        rows = self._rows("labels.csv", ("image_id", "file", "label"))
         samples = [self._sample(line, row) for line, row in rows]
         unknown = sorted(set(self._boxes) - {s.image_id for s in samples})
         if unknown:
@@ -52,26 +56,29 @@ class Folder(Dataset):
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
-        return read_grey(self.root / sample.metadata["file"])
+        return read_grey(self._inside(self.root / sample.metadata["file"]))
 
     def truth(self, sample: Sample) -> Truth:
         """Boxes of boxes.csv, and the mask where there is one."""
         boxes = np.array([box for _, box in self._boxes.get(sample.image_id, [])], np.float64).reshape(-1, 4)
         mask_file = self.root / "masks" / f"{sample.image_id}.png"
-        mask = read_grey(mask_file) > 0 if mask_file.is_file() else None
+        mask = read_grey(self._inside(mask_file)) > 0 if mask_file.is_file() else None
         return Truth(boxes, mask)
 
     def _sample(self, line: int, row: dict[str, str]) -> Sample:
         where = f"{self.root / 'labels.csv'}, line {line}"
         image_id = row["image_id"]
-        if image_id != Path(image_id).name or ".." in Path(row["file"]).parts or Path(row["file"]).is_absolute():
+        file, mask_file = Path(row["file"]), self.root / "masks" / f"{image_id}.png"
+        named = image_id == Path(image_id).name and 0 < len(image_id.encode()) <= _LONGEST_ID
+        if not named or ".." in file.parts or file.is_absolute() or "\0" in image_id + row["file"]:
             raise DataError(
-                where, expected="an image_id without slashes and a file inside the directory",
+                where, expected="an image_id without slashes (it names files) and a file inside the directory",
                 found=f"{image_id!r}, {row['file']!r}", fix="Use paths relative to the directory.",
             )  # fmt: skip
+        for path in (self.root / file, mask_file):
+            self._inside(path, where)
         width, height = self._size(row)
         label = _choice(where, "label", row["label"], {"0": 0, "1": 1})
-        mask_file = self.root / "masks" / f"{image_id}.png"
         if row.get("has_boxes"):
             located = _choice(where, "has_boxes", row["has_boxes"], {"0": 0, "1": 1})
         else:  # many sets have a mask for every image, blank on the healthy ones
@@ -109,15 +116,33 @@ class Folder(Dataset):
         if not path.is_file() and (self.root / "masks").is_dir():
             return {}
         boxes: dict[str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
-        for line, row in _read_csv(path, ("image_id", "x", "y", "w", "h")):
+        for line, row in self._rows(path.name, ("image_id", "x", "y", "w", "h")):
             boxes[row["image_id"]].append((line, _box(f"{path}, line {line}", row)))
         return dict(boxes)
 
+    def _rows(self, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+        return _read_csv(self._inside(self.root / name), columns)
+
+    def _inside(self, path: Path, where: str | None = None) -> Path:
+        """The same path, unless links lead from it out of the directory."""
+        real = os.path.realpath(path)
+        if self.follow_links or Path(real).is_relative_to(self._real_root):
+            return path
+        raise DataError(
+            where or path, expected="a file inside the directory", found=f"a link from {path} to {real}",
+            fix="Copy the file into the directory, or let links be followed: --set folder.follow_links=true.",
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self.root)
+
     def _size(self, row: dict[str, str]) -> tuple[int, int]:
-        if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
-            return int(row["width"]), int(row["height"])
+        sides = row.get("width", ""), row.get("height", "")
+        if all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in sides):
+            return int(sides[0]), int(sides[1])
         try:
-            with Image.open(self.root / row["file"]) as image:
+            with opened(self.root / row["file"]) as image:
                 return image.size
         except Exception:  # an image that cannot be read is refused, or skipped, when its turn comes
             return 0, 0

@@ -134,9 +134,10 @@ def _trained(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
         network = cast(Network, params.build(trained.cls, trained.name, method.network_params()))
     recipe = content["recipe"]
     net = network.build(Task(1, recipe["image_size"], recipe["width"], recipe["norm"], 0))
+    content_of_file = _checkpoint(record)
     try:
-        net.load_state_dict(load_tensors(_checkpoint(record)))
-    except RuntimeError:  # other layers
+        net.load_state_dict(load_tensors(content_of_file))
+    except Exception:  # other layers, or no weights at all
         raise UsageError(
             f"{record.slug}: its checkpoint does not fit the network of this version of the code. Use the version that "
             "trained it (`versions` and `key_parts` in the record), or train it again."
@@ -153,11 +154,14 @@ def _without_start(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checkpoint(record: Record) -> bytes:
     reference = record.content["checkpoint"]
-    path: Path = record.root / str(reference["file"])
+    file = str(reference["file"])
+    path: Path = record.root / file
+    if file != f"trainings/{path.parent.name}/{path.name}" or ".." in path.parent.name:
+        raise UsageError(f"{record.slug}: expected a checkpoint below trainings/, found {file!r}. It is not read.")
     try:
         content: bytes = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}). Run the study again to train it anew.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}). Run the study again to train it anew.") from None
     if hashlib.sha256(content).hexdigest() != reference["sha256"]:
         raise UsageError(f"{path}: damaged, its sha256 is not the record's. Remove it and run the study again.")
     return content

@@ -6,13 +6,14 @@ import dataclasses
 import difflib
 import hashlib
 import itertools
+import math
 import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
-from wsl_bench.errors import UsageError
+from wsl_bench.errors import UsageError, WslBenchError
 
 Value = bool | int | float | str | None
 
@@ -76,7 +77,8 @@ def build(cls: type[Component], name: str, values: Mapping[str, Any]) -> Any:
     """Make a component from parameter values, which may be text from a command line.
 
     Raises:
-        UsageError: an unknown parameter, a value of the wrong type or out of range, a missing file.
+        UsageError: an unknown parameter, a value of the wrong type or out of range, a missing file, or any error
+            of the component's own.
     """
     hints = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -90,7 +92,16 @@ def build(cls: type[Component], name: str, values: Mapping[str, Any]) -> Any:
     coerced = {key: _coerce(f"{name}.{key}", value, hints[key]) for key, value in values.items()}
     for key, value in coerced.items():
         _check_allowed(f"{name}.{key}", value, fields[key].metadata)
-    return cls(**coerced)
+    try:
+        return cls(**coerced)
+    except WslBenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        given = ", ".join(f"{key}={value}" for key, value in coerced.items())
+        raise UsageError(
+            f"{name} cannot be made{f' with {given}' if given else ''}: {type(error).__name__}: {error}. "
+            f"Correct {cls.__name__}, or give it other parameters."
+        ) from error
 
 
 def values_of(component: Component) -> dict[str, Value]:
@@ -115,6 +126,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f". Did you mean {close[0]!r}?" if close else "."
 
 
+_LARGEST_GRID = 10_000
 _SELECTOR = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<params>[^\[\]]*)\])?$")
 
 
@@ -138,7 +150,27 @@ def parse_selector(text: str) -> tuple[str, list[dict[str, str]]]:
         if not equals or not key.strip() or not values.strip():
             raise UsageError(f"cannot read {item!r} in {text!r}: expected param=value or param=value|value.")
         axes.append([(key.strip(), value.strip()) for value in values.split("|")])
+    if math.prod(map(len, axes)) > _LARGEST_GRID:
+        raise UsageError(
+            f"{match['name'].strip()}[...]: expected a grid of at most {_LARGEST_GRID} choices, found more."
+        )
     return match["name"].strip(), [dict(choice) for choice in itertools.product(*axes)]
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for a leading ~; where that is nobody's, the path as it is, which names nothing."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False for what cannot be a name."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _check_allowed(where: str, value: Any, metadata: Mapping[str, Any]) -> None:
@@ -202,7 +234,7 @@ def _coerce(where: str, value: Any, hint: Any) -> Any:
         if number is not None and abs(number) != float("inf") and number == number:
             return number
     elif hint is Path:
-        return Path(value).expanduser()
+        return expanded(value)
     elif hint is str:
         return str(value)
     raise UsageError(f"{where}: expected {_type_text(hint)}, found {value!r}.")

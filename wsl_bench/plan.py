@@ -13,7 +13,7 @@ from wsl_bench import params, registry
 from wsl_bench.errors import UsageError
 from wsl_bench.method import Method, Network, PostHocMethod, TrainedMethod
 from wsl_bench.params import Value
-from wsl_bench.protocol.job import Cell, Job, digest
+from wsl_bench.protocol.job import Cell, Job, digest, order_seed, start_seed
 from wsl_bench.protocol.rules import Rules
 from wsl_bench.selection import (
     ChosenDataset,
@@ -29,7 +29,10 @@ from wsl_bench.spec import VAL, RunSpec
 from wsl_bench.training.recipe import Recipe, ResolvedRecipe
 
 THREADS = 1  # a worker's; parallelism belongs to the matrix, two small trainings beat one on two threads
-_SHARED_SOURCE = ("method.py", "nets", "training", "protocol", "metrics", "data")
+# All that computes a number of a record; intervals of the validation figures are among them.
+_SHARED_SOURCE = (
+    "method.py", "jit.py", "nets", "training", "protocol", "metrics", "data", "stats/bootstrap.py", "stats/crossed.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,17 +121,15 @@ def _jobs(
         draft = drafts.setdefault(training_key if trained else cell.key, (trained, recipe, []))
         draft[2].append(cell)
     for training_key, (trained, recipe, cells) in drafts.items():
-        start = digest([hashes["train"], trained.identity() if trained else None, _plain(recipe), seed])
         yield Job(
-            folder=str(dataset.prepared.folder),
-            out=str(out),
+            folder=str(dataset.prepared.folder.absolute()),  # a method may change the working directory
+            out=str(out.absolute()),
             trained_by=(trained.kind, trained.name, trained.params) if trained else None,
             recipe=recipe,
             seed=seed,
             training_key=training_key,
-            # The order of images and flips is shared by all methods of one seed.
-            start_seed=int(start[:15], 16),
-            order_seed=int(digest(["order", hashes["train"], seed])[:15], 16),
+            start_seed=start_seed(hashes["train"], trained.identity() if trained else None, _plain(recipe), seed),
+            order_seed=order_seed(hashes["train"], seed),
             device=device,
             threads=THREADS,
             cost=_cost(trained, recipe, dataset, len(cells)),

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from wsl_bench import params
+from wsl_bench.contained import contained
 from wsl_bench.errors import UsageError
-from wsl_bench.params import Component, did_you_mean
+from wsl_bench.params import Component, did_you_mean, expanded, is_folder
 
 Kind = Literal["method", "dataset", "network"]
 KINDS: tuple[Kind, ...] = ("method", "dataset", "network")
@@ -67,23 +69,25 @@ class Entry:
         classes, and the files beside them whose names start with one underscore, where helpers belong.
         """
         sha = hashlib.sha256()
-        for file in sorted(self._files()):
-            sha.update(file.name.encode() + b"\0" + file.read_bytes())
+        # By name and content, not by path: a plug-in is the same wherever it lies.
+        for name, content in sorted((file.name.encode(), file.read_bytes()) for file in self._files()):
+            sha.update(name + b"\0" + content)
         return sha.hexdigest()
 
     def _files(self) -> set[Path]:
         package = self.cls.__module__.partition(".")[0]
         if package != "wsl_bench" and hasattr(sys.modules[package], "__path__"):
             own = {file for folder in sys.modules[package].__path__ for file in Path(folder).rglob("*.py")}
-            return own | {Path(self.file)}
+            return {file for file in own if file.is_file()} | {Path(self.file)}
         modules = [sys.modules.get(cls.__module__) for cls in self.cls.__mro__]
         named = {Path(file) for m in modules if (file := getattr(m, "__file__", None))}
         own = {file for file in named if not _is_engine_or_library(file)} | {Path(self.file)}
-        return own | {helper for file in own for helper in file.parent.glob("_[!_]*.py")}
+        # Not those of which there is but a name: a link to a file that is gone.
+        return own | {helper for file in own for helper in file.parent.glob("_[!_]*.py") if helper.is_file()}
 
 
 def _is_engine_or_library(file: Path) -> bool:
-    """Whether a file is in every key already: the engine by its source, libraries by their versions."""
+    """Whether a file is of the engine, whose source is in every key, or of a library, which is in none."""
     engine, resolved = Path(__file__).resolve().parent, file.resolve()
     if resolved.is_relative_to(engine):
         return resolved.parent not in (engine / "methods", engine / "datasets")
@@ -177,8 +181,8 @@ def plugin_dirs(kind_folder: str) -> list[str]:
     folders = [root / kind_folder] if (root / "pyproject.toml").is_file() else []
     for entry in os.environ.get("WSLBENCH_PLUGINS", "").split(os.pathsep):
         if entry.strip():
-            folders.append(Path(entry).expanduser().resolve() / kind_folder)
-    return [str(folder) for folder in folders if folder.is_dir()]
+            folders.append(expanded(entry).resolve() / kind_folder)
+    return [str(folder) for folder in folders if is_folder(folder)]
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ def discover(kind: Kind) -> Registry:
     if kind == "method":
         for entry in _registered["method"].values():
             explained = getattr(entry.cls, "trained_as", None)
-            if explained is not None and explained not in _registered["network"]:
+            if explained is not None and explained not in list(_registered["network"]):
                 reason = f"it explains the network {explained!r}, which is not registered"
                 unavailable.append(Unavailable(entry.name, entry.file, reason))
                 del available[entry.name]
@@ -241,7 +245,24 @@ def discover(kind: Kind) -> Registry:
                     "method", variant.name, base.cls, variant.file, variant.summary, variant.groups,
                     variant.defaults, variant.of, variant.recipe,
                 )  # fmt: skip
+        for entry in list(available.values()):
+            if (said := _cannot_be_made(entry)) is not None:
+                unavailable.append(Unavailable(entry.name, entry.file, said))
+                del available[entry.name]
     return Registry(kind, dict(sorted(available.items())), unavailable)
+
+
+def _cannot_be_made(entry: Entry) -> str | None:
+    """Why a method and the network it explains cannot be made with their defaults; None: they can."""
+    try:
+        with contained():
+            method = params.build(entry.cls, entry.name, entry.defaults)
+            explained = getattr(method, "trained_as", None)
+            if explained is not None:
+                params.build(_registered["network"][explained].cls, explained, method.network_params())
+    except (Exception, SystemExit) as error:
+        return _said(error)
+    return None
 
 
 @functools.cache
@@ -284,13 +305,18 @@ def _try(name: str, file: str, load: Callable[[], Any]) -> Iterator[Unavailable]
     tables: list[dict[str, Any]] = [*_registered.values(), _variants]
     before = [set(table) for table in tables]
     try:
-        load()
+        with contained():
+            load()
         return
-    except _NameTaken as error:
-        reason = str(error)
     except (Exception, SystemExit) as error:
-        reason = traceback.format_exception_only(error)[-1].strip()
+        reason = _said(error)
     for table, names in zip(tables, before, strict=True):
         for added in table.keys() - names:
             del table[added]
     yield Unavailable(name, file, reason)
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; in front of it, where it is not of our own, its kind."""
+    ours = isinstance(error, _NameTaken | UsageError)
+    return str(error) if ours else traceback.format_exception_only(error)[-1].strip()

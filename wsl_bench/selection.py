@@ -99,8 +99,8 @@ def find_dataset(selector: str) -> tuple[registry.Entry, Mapping[str, str], str,
         UsageError: no such dataset or directory, or a grid of values.
     """
     found = registry.discover("dataset")
-    path = Path(selector).expanduser()
-    if path.is_dir() and selector not in found.available:
+    path = params.expanded(selector)
+    if params.is_folder(path) and selector not in found.available:
         return found.get("folder"), {"root": str(path)}, path.resolve().name, str(path.resolve())
     if "/" in selector.partition("[")[0]:
         raise UsageError(f"--datasets {selector}: expected a dataset's name or a directory, found no such directory.")

@@ -17,6 +17,8 @@ from wsl_bench.params import did_you_mean, split_selectors
 from wsl_bench.protocol.rules import Rules
 
 VAL = "val"
+_MOST_SEEDS = 10_000  # of a count, which is written out
+_MOST_DIGITS = 18  # of a seed
 # Fields of `Rules` that a user chooses.
 _RULES = ("checkpoint", "criterion", "max_fnr", "min_val_located")
 
@@ -71,12 +73,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         UsageError: anything else.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
+    if not parts or not all(part.isdecimal() and len(part) <= _MOST_DIGITS for part in parts):
         raise UsageError(f"--seeds {text!r}: expected a count (5) or a list of numbers (0,7,11).")
     numbers = tuple(map(int, parts))
     if "," not in text:
         if numbers[0] < 1:
             raise UsageError("--seeds 0: expected at least one seed. A single seed 0 is written '0,'.")
+        if numbers[0] > _MOST_SEEDS:
+            raise UsageError(f"--seeds {text}: expected at most {_MOST_SEEDS} seeds.")
         return tuple(range(numbers[0]))
     if len(set(numbers)) != len(numbers):
         raise UsageError(f"--seeds {text!r}: expected each seed once.")
@@ -123,22 +127,29 @@ def read_study(path: Path) -> dict[str, Any]:
     """The fields of a study file, as arguments for `RunSpec` plus `rules` fields.
 
     Raises:
-        UsageError: no such file, not TOML, an unknown field or a value of the wrong type.
+        UsageError: no such file, not TOML, an unknown field or a value that the field cannot have.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--config {path}: cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers or nesting beyond what Python takes
         raise UsageError(f"--config {path}: expected TOML, found {error}.") from None
     known = ("methods", "datasets", "seeds", "thresholds", "device", "skip_corrupt", *_RULES, "set")
     for key in content:
         if key not in known:
             raise UsageError(f"--config {path}: unknown field {key!r}{did_you_mean(key, known)}")
-    return {key: _field(path, key, value) for key, value in content.items()}
+    try:
+        fields = {key: _field(key, value) for key, value in content.items()}
+        with_fields(RunSpec(), fields)  # what its rules refuse is the file's fault, too
+    except UsageError as error:
+        raise UsageError(f"--config {path}: {error}") from None
+    except (ValueError, OverflowError, RecursionError) as error:  # a number too large to be text or a float
+        raise UsageError(f"--config {path}: expected values that can be meant, found {error}.") from None
+    return fields
 
 
-def _field(path: Path, key: str, value: Any) -> Any:
+def _field(key: str, value: Any) -> Any:
     """One field in the form the command line would have given it."""
     if key in ("methods", "datasets") and isinstance(value, str):
         return tuple(split_selectors(value))
@@ -160,7 +171,7 @@ def _field(path: Path, key: str, value: Any) -> Any:
         return float(value)
     if key == "set" and isinstance(value, dict):
         return {str(k): str(v) for k, v in _flat(value).items()}
-    raise UsageError(f"--config {path}: {key} has a value of the wrong type: {value!r}.")
+    raise UsageError(f"{key} has a value of the wrong type: {value!r}.")
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

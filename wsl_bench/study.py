@@ -26,6 +26,8 @@ from wsl_bench.store.run_file import read_run, write_run
 from wsl_bench.training.device import auto_precision, resolve_device
 from wsl_bench.versions import changes, made_with, versions
 
+DETAILS = "manifests/details"  # what is known of each image besides: view, sex, age
+
 
 @dataclass(frozen=True)
 class Todo:
@@ -68,7 +70,11 @@ def open_study(
     write_run(out, content)
     atomic_write(out / "study.toml", _whole_spec(spec, content).to_toml().encode())
     for dataset in plan.datasets:
-        atomic_write(out / "manifests" / f"{dataset.name}.csv", dataset.prepared.manifest.csv().encode())
+        # A name may be a selector with a path in it: folder[root=../x].
+        name = dataset.name.replace("/", "_").replace("\\", "_")
+        atomic_write(out / "manifests" / f"{name}.csv", dataset.prepared.manifest.csv().encode())
+        if details := dataset.prepared.manifest.details_csv():
+            atomic_write(out / DETAILS / f"{name}.csv", details.encode())
     return plan
 
 
@@ -186,6 +192,7 @@ def _described(spec: RunSpec, plan: Plan, before: dict[str, Any] | None) -> dict
         "skipped": {name: data.skipped for name, data in prepared.items() if data.skipped},
         "duplicates": {name: data.duplicates for name, data in prepared.items() if data.duplicates},
         "split_source": {name: data.manifest.source for name, data in prepared.items()},
+        "remarks": {name: data.remarks for name, data in prepared.items() if data.remarks},
         "versions": versions(),
         "platform": platform.platform(),
     }
@@ -193,8 +200,8 @@ def _described(spec: RunSpec, plan: Plan, before: dict[str, Any] | None) -> dict
         return content
     content["fixed"] = {**plan.fixed, "datasets": before["fixed"]["datasets"] | plan.fixed["datasets"]}
     content["thresholds"] = list(dict.fromkeys([*before["thresholds"], *spec.thresholds]))
-    for part in ("settings", "skipped", "duplicates", "split_source"):
-        content[part] = before[part] | content[part]
+    for part in ("settings", "skipped", "duplicates", "split_source", "remarks"):
+        content[part] = before.get(part, {}) | content[part]
     for name, planned in before["planned"].items():
         now = content["planned"].setdefault(name, planned)
         now["seeds"] = sorted({*planned["seeds"], *now["seeds"]})

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsl_bench.errors import UsageError
+from wsl_bench.params import expanded
 from wsl_bench.store.atomic import make_folder
 
 
 def default_out(datasets: tuple[str, ...]) -> Path:
     """runs/phantom, runs/bccd364, ...: the same command finds its own run again."""
-    names = [Path(selector).expanduser().resolve().name for selector in datasets]
-    return Path("runs") / re.sub(r"[^A-Za-z0-9.=_-]+", "_", "-".join(names)).strip("_")
+    names = [expanded(selector).resolve().name for selector in datasets]
+    return Path("runs") / (re.sub(r"[^A-Za-z0-9.=_-]+", "_", "-".join(names)).strip("_.") or "run")
 
 
 def check_folder(folder: Path) -> None:

@@ -32,6 +32,7 @@ def localize(
     from wsl_bench.localize import find_cell, image_files
     from wsl_bench.localize import localize as run
     from wsl_bench.plan import THREADS, made_by_other_code
+    from wsl_bench.registry import discover
     from wsl_bench.training.device import resolve_device, set_up_process
 
     if format not in ("npy", "png"):
@@ -41,6 +42,7 @@ def localize(
     record, files = find_cell(checkpoint, method), image_files(images)
     if made_by_other_code(record.content["key_parts"]):
         errors.print("[yellow]The cell was made by another version of the code.[/]", soft_wrap=True)
+    discover("network")  # imports every plug-in: before the process is set up, not after
     set_up_process(THREADS)  # as in the worker that scored the test images
     batches = run(record, files, resolve_device(device))
     probability: dict[str, float | None] = {}

@@ -36,7 +36,11 @@ class Preparing:
 
 
 class Running:
-    """Progress of the matrix: cells done, and for each training epoch, loss, validation accuracy."""
+    """Progress of the matrix: cells done, and for each training epoch, loss, validation accuracy.
+
+    Attributes:
+        failed: by slug, the cells that failed meanwhile and what they said.
+    """
 
     def __init__(self, console: Console, todo: Todo, n_workers: int) -> None:
         self._console, self._live = console, console.is_terminal
@@ -48,6 +52,7 @@ class Running:
         self._n_failed = len(todo.failed_before)
         self._done_cost: dict[str, float] = dict.fromkeys(self._jobs, 0.0)
         self._rows: dict[str, TaskID] = {}
+        self.failed: dict[str, str] = {}
         self._again: set[str] = set()
         self._started = time.monotonic()
         total = sum(job.cost for job in todo.jobs)
@@ -103,6 +108,7 @@ class Running:
         else:
             self._n_failed += 1
             said = f"failed: {event['error']}"
+            self.failed[event["slug"]] = f"{name}: {event['error']}"
         if not self._live:
             elapsed = time.monotonic() - self._started
             print_line(

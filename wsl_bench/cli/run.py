@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from wsl_bench.cli.console import errors
 from wsl_bench.cli.console import out as console
+from wsl_bench.cli.data_root import below
 from wsl_bench.cli.folder import check_folder, claimed, default_out
 from wsl_bench.errors import UsageError
 
@@ -24,6 +25,9 @@ def run(
     datasets: Annotated[
         str | None,
         typer.Option(help="Names, NAME\\[param=value] or directories with labels.csv. Default: phantom."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where the files of the named datasets (rsna, nih) lie; see `datasets NAME`.")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,7,11). Default: 3.")] = None,
     thresholds: Annotated[
@@ -80,6 +84,7 @@ def run(
     extra += [f"recipe.epochs={epochs}"] if epochs is not None else []
     extra += [f"recipe.image_size={image_size}"] if image_size is not None else []
     spec = _spec(config, given, extra, skip_corrupt)
+    spec = spec if data_root is None else below(data_root, spec)
     how = Workers(jobs, None if gpus is None else tuple(gpus.split(",")), per_gpu, timeout, retry_failed)
     how.check()
     folder = out if out is not None else default_out(spec.datasets)
@@ -187,13 +192,15 @@ def finish(plan: Any, folder: Path, how: Workers) -> int:
     print_leaderboard(board, console)
     written = "leaderboard.csv, leaderboard.md, cells.csv, costs.csv, figures/"
     console.print(f"\nWritten to {escape(str(folder))}: {written}", soft_wrap=True)
-    for failure in board.failures:
-        c = failure.content
-        said = escape(f"{c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}")
-        errors.print(f"[red]failed:[/] {said}", soft_wrap=True)
-    if board.failures:
+    noted = {failure.slug: failure.content for failure in board.failures}
+    failed = [f"{c['dataset']} / {c['method']} / seed {c['seed']}: {c['error']}" for c in noted.values()]
+    # What failed on a full disk could not be noted, and is in no table.
+    failed += [said for slug, said in running.failed.items() if slug not in noted]
+    for said in failed:
+        errors.print(f"[red]failed:[/] {escape(said)}", soft_wrap=True)
+    if failed:
         errors.print("Other cells were not touched by this. --retry-failed tries these again.")
-    return 1 if board.failures else 0
+    return 1 if failed else 0
 
 
 def _cores() -> int:

@@ -8,14 +8,18 @@ then polarity. Nothing that identifies a person is read into anything that is wr
 
 from __future__ import annotations
 
+import contextlib
+import math
+import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wsl_bench.data.images import MOST_PIXELS
 from wsl_bench.errors import DataError, UsageError
 
 # Header fields a dataset may carry along, by the names they get.
@@ -36,15 +40,9 @@ def read_dicom(path: Path) -> npt.NDArray[np.uint8]:
         UsageError: pydicom is not installed.
     """
     header = _read(path, pixels=True)
-    _refuse_other_kinds(path, header)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # see `_read`
-            return _grey(header)
-    except Exception as error:  # pydicom and its decoders raise many types, some on what is but missing here
-        raise DataError(
-            path, expected="pixels that can be decoded", found=f"{type(error).__name__}: {_plain(error)}", fix=_FIX
-        ) from None
+    with _decoding(path, "pixels that can be decoded"):
+        _refuse_other_kinds(path, header)
+        return _grey(header)
 
 
 def read_fields(path: Path) -> dict[str, str]:
@@ -54,8 +52,9 @@ def read_fields(path: Path) -> dict[str, str]:
         DataError: not a DICOM file. UsageError: pydicom is not installed.
     """
     header = _read(path, pixels=False)
-    found = {name: str(header.get(tag, "") or "").strip() for name, tag in FIELDS.items()}
-    return found | {"height": str(header.get("Rows", 0)), "width": str(header.get("Columns", 0))}
+    with _decoding(path, "a DICOM file"):  # values are decoded when they are asked for
+        found = {name: str(header.get(tag, "") or "").strip() for name, tag in FIELDS.items()}
+        return found | {"height": str(header.get("Rows", 0)), "width": str(header.get("Columns", 0))}
 
 
 def _read(path: Path, *, pixels: bool) -> Any:
@@ -66,16 +65,27 @@ def _read(path: Path, *, pixels: bool) -> Any:
             "DICOM files need pydicom, which is not installed. Install wsl-bench with its extra: wsl-bench[dicom]"
         ) from None
     tags = None if pixels else [*FIELDS.values(), "Rows", "Columns"]
+    with _decoding(path, "a DICOM file"):
+        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+            raise ValueError("a deflated data set, which may unpack to more than there is memory for")
+        return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+
+
+@contextlib.contextmanager
+def _decoding(path: Path, expected: str) -> Iterator[None]:
+    """Without warnings, which quote values, of names too; any error is one of the file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote values, of names too
-            return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
     except FileNotFoundError:
-        raise DataError(path, expected="a DICOM file", found="no such file", fix=_FIX) from None
-    except Exception as error:  # many types on damaged files
-        raise DataError(
-            path, expected="a DICOM file", found=f"{type(error).__name__}: {_plain(error)}", fix=_FIX
-        ) from None
+        raise DataError(path, expected=expected, found="no such file", fix=_FIX) from None
+    except Exception as error:  # pydicom and its decoders raise many types, some on what is but missing here
+        found = f"{type(error).__name__}: {_plain(error)}"
+        raise DataError(path, expected=expected, found=found, fix=_FIX) from None
 
 
 def _refuse_other_kinds(path: Path, header: Any) -> None:
@@ -98,11 +108,43 @@ def _refuse_other_kinds(path: Path, header: Any) -> None:
 
 
 def _grey(header: Any) -> npt.NDArray[np.uint8]:
+    size = int(header.Rows), int(header.Columns)
+    if math.prod(size) > MOST_PIXELS:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, more than {MOST_PIXELS}")
+    _refuse_another_size_inside(header, size)
     stored = header.pixel_array
     if stored.ndim != 2:
         raise ValueError(f"an array of shape {stored.shape}")
     grey = _to_eight_bits(header, stored)
     return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _refuse_another_size_inside(header: Any, size: tuple[int, int]) -> None:
+    """ValueError if a JPEG or JPEG 2000 stream says another size than the header: decoders make what it says."""
+    from pydicom.encaps import get_frame
+    from pydicom.uid import RLELossless
+
+    syntax = header.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated or syntax == RLELossless:
+        return
+    found = _coded_size(get_frame(header.PixelData, 0, number_of_frames=1))
+    if found != size:
+        raise ValueError(f"a stream of {found} pixels, where the header says {size}")
+
+
+def _coded_size(stream: bytes) -> tuple[int, int]:
+    """Height and width that a JPEG, JPEG-LS or JPEG 2000 stream says of itself."""
+    if (at := stream.find(b"\xff\x4f\xff\x51")) >= 0 and not stream.startswith(b"\xff\xd8"):
+        right, below, left, above = struct.unpack(">4I", stream[at + 8 : at + 24])
+        return below - above, right - left
+    at = 2
+    while stream[at] == 0xFF:
+        kind = stream[at + 1]
+        if kind == 0xF7 or (0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC)):  # the header of a frame
+            height, width = struct.unpack(">2H", stream[at + 5 : at + 9])
+            return height, width
+        at += 1 if kind == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    raise ValueError("no size in the stream")
 
 
 def _to_eight_bits(header: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -6,11 +6,13 @@ in files of their own, so that a training opens no file with ground truth in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Split, Truth
 from wsl_bench.data.splits import Manifest, check_classes, make_manifest
 from wsl_bench.data.views import TruthView, WeakView, truth_sha256
-from wsl_bench.errors import DataError
+from wsl_bench.errors import DataError, StoreError
 from wsl_bench.metrics.truth import boxes_from_mask
 from wsl_bench.source import source_sha256
 from wsl_bench.store.atomic import atomic_write, write_arrays
@@ -40,6 +42,7 @@ class PreparedDataset:
         n_boxes: ground-truth boxes of val and test.
         skipped: images left out as corrupt, with the reason.
         duplicates: (image, image in an earlier split) pairs whose stored pixels are equal.
+        remarks: what the dataset says of itself.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class PreparedDataset:
     n_boxes: dict[Split, int]
     skipped: dict[str, str]
     duplicates: list[tuple[str, str]]
+    remarks: list[str]
 
     def n_located(self, split: Split) -> int:
         """Located images of a split."""
@@ -103,28 +107,38 @@ def prepare(
     if not (folder / "hashes.json").is_file():
         _write(folder, parts, hashes)
     n_boxes = {split: sum(len(i.truth.boxes) for i in items) for split, items in parts.items()}
-    return PreparedDataset(folder, manifest, image_size, hashes, n_boxes, skipped, _duplicates(parts))
+    return PreparedDataset(
+        folder, manifest, image_size, hashes, n_boxes, skipped, _duplicates(parts), dataset.remarks()
+    )
 
 
 def load_weak(folder: Path, split: Split) -> WeakView:
-    """The weak view of one split, from a prepared folder."""
-    with np.load(folder / f"{split}.npz", allow_pickle=False) as arrays:
-        frames = tuple(Letterbox.fit(int(h), int(w), int(arrays["size"])) for h, w in arrays["shapes"])
-        return WeakView(
-            tuple(map(str, arrays["image_ids"])),
-            tuple(map(str, arrays["groups"])),
-            arrays["labels"].astype(np.int64),
-            arrays["images"],
-            frames,
-            str(arrays["sha256"]),
-        )
+    """The weak view of one split, from a prepared folder.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    with _arrays(folder / f"{split}.npz") as arrays:
+        size, images = int(arrays["size"]), arrays["images"]
+        frames = tuple(Letterbox.fit(int(h), int(w), size) for h, w in arrays["shapes"])
+        names, groups, labels = arrays["image_ids"], arrays["groups"], arrays["labels"].astype(np.int64)
+        if not names.shape == groups.shape == labels.shape == (len(frames),) or not set(labels.tolist()) <= {0, 1}:
+            raise ValueError("ids, groups, labels and shapes that do not fit each other")
+        if images.shape != (len(frames), size, size) or images.dtype != np.uint8:
+            raise ValueError(f"images of {images.dtype} {images.shape}")
+        texts = tuple(map(str, names)), tuple(map(str, groups))
+        return WeakView(*texts, labels, images, frames, str(arrays["sha256"]))
 
 
 def load_truth(folder: Path, split: Split) -> TruthView:
-    """The ground truth of val or test, from a prepared folder."""
+    """The ground truth of val or test, from a prepared folder.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
     if split == "train":
         raise ValueError("the ground truth of the training images is never read")
-    with np.load(folder / f"{split}-truth.npz", allow_pickle=False) as arrays:
+    with _arrays(folder / f"{split}-truth.npz") as arrays:
         located = arrays["located"].astype(np.bool_)
         boxes = np.split(arrays["boxes"], np.cumsum(arrays["boxes_per_image"])[:-1])
         bits = np.split(arrays["mask_bits"], np.cumsum(arrays["mask_bytes"])[:-1])
@@ -132,7 +146,23 @@ def load_truth(folder: Path, split: Split) -> TruthView:
         for box, packed, (h, w) in zip(boxes, bits, arrays["shapes"], strict=True):
             mask = np.unpackbits(packed, count=int(h) * int(w)).reshape(h, w).astype(bool) if packed.size else None
             truths.append(Truth(box, mask))
-        return TruthView(tuple(map(str, arrays["image_ids"])), located, tuple(truths), str(arrays["sha256"]))
+        names = tuple(map(str, arrays["image_ids"]))
+        if truth_sha256(names, located.tolist(), truths) != str(arrays["sha256"]):
+            raise ValueError("another content than its sha256 was taken of")
+        return TruthView(names, located, tuple(truths), str(arrays["sha256"]))
+
+
+@contextlib.contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The arrays of a prepared file; whatever goes wrong in reading them is told as damage of the file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except Exception as error:  # numpy and zipfile raise many types
+        raise StoreError(
+            f"{path}: expected the arrays of a prepared split, found {type(error).__name__}: {error}. "
+            f"Remove the folder {path.parent}; the same command prepares it again."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -175,6 +205,8 @@ def _decode_one(dataset: Dataset, sample: Sample, image_size: int) -> _Decoded:
         )  # fmt: skip
     truth = _read_truth(dataset, sample) if wants_truth else NO_TRUTH
     square = Letterbox.fit(*shape, image_size).apply(pixels)
+    details = dataset.details(sample)
+    sample = replace(sample, metadata=sample.metadata | details) if details else sample
     return _Decoded(sample, square, hashlib.sha256(pixels.tobytes()).digest(), truth)
 
 

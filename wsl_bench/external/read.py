@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from numpy.lib import format as npy
 
-from wsl_bench.data.images import by_stem
+from wsl_bench.data.images import MOST_PIXELS, by_stem, opened
 from wsl_bench.errors import DataError
 
 Maps = npt.NDArray[np.float32]
 SUFFIXES = (".npy", ".npz", ".png", ".tif", ".tiff")
 # Largest value of the integer kinds of picture; floating-point ones are taken as they are.
+_LONGEST_HEADER = 10_000  # bytes of the text before an array; numpy's own bound, which it looks at after reading
 _FULL = {"L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535}
 
 
@@ -96,18 +99,39 @@ def _reader(file: Path) -> Callable[[], npt.NDArray[Any]]:
 
 
 def _read_npy(file: Path) -> npt.NDArray[Any]:
-    return np.asarray(np.load(file, allow_pickle=False))
+    with file.open("rb") as opened_file:
+        return _read_array(opened_file)
 
 
 def _read_single_npz(file: Path) -> npt.NDArray[Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        if len(arrays.files) != 1:
-            raise UnreadableMap(f"expected one array in the file, found {len(arrays.files)}")
-        return np.asarray(arrays[arrays.files[0]])
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise UnreadableMap(f"expected one array in the file, found {len(names)}")
+        return _read_member(archive, names[0])
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    with archive.open(name) as file:
+        return _read_array(file)
+
+
+def _read_array(file: IO[bytes]) -> npt.NDArray[Any]:
+    """An array in numpy's format, looked at before anything is read: a few bytes may unpack to more than there is."""
+    version = npy.read_magic(file)
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"the header is {length} bytes long")
+    file.seek(npy.MAGIC_LEN)
+    shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+    if not dtype.hasobject:  # read_array says it better
+        _check_kind(shape, dtype)
+    file.seek(0)
+    return np.asarray(npy.read_array(file, allow_pickle=False))
 
 
 def _read_picture(file: Path) -> npt.NDArray[Any]:
-    with Image.open(file) as picture:
+    with opened(file, ("PNG", "TIFF")) as picture:
         if picture.mode == "F":
             return np.asarray(picture, np.float32)
         full = 65535 if (picture.mode, picture.format) == ("I", "PNG") else _FULL.get(picture.mode)  # older Pillow
@@ -120,8 +144,8 @@ def _read_picture(file: Path) -> npt.NDArray[Any]:
 
 
 def _npz_readers(path: Path) -> dict[str, Callable[[], npt.NDArray[Any]]]:
-    arrays = np.load(path, allow_pickle=False)
-    return {name: lambda name=name: np.asarray(arrays[name]) for name in arrays.files}  # type: ignore[misc]
+    archive = zipfile.ZipFile(path)
+    return {n.removesuffix(".npy"): lambda n=n: _read_member(archive, n) for n in archive.namelist()}  # type: ignore[misc]
 
 
 def _safetensors_readers(path: Path) -> dict[str, Callable[[], npt.NDArray[Any]]]:
@@ -131,11 +155,17 @@ def _safetensors_readers(path: Path) -> dict[str, Callable[[], npt.NDArray[Any]]
     return {name: lambda name=name: file.get_tensor(name) for name in file.keys()}  # type: ignore[misc]  # noqa: SIM118
 
 
+def _check_kind(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) != 2 or min(shape) < 1:
+        raise UnreadableMap(f"expected an array (height, width), found the shape {shape}")
+    if dtype != np.bool_ and not np.issubdtype(dtype, np.floating):
+        raise UnreadableMap(f"expected floating-point scores in [0, 1], found {dtype}")
+    if math.prod(shape) > MOST_PIXELS:
+        raise UnreadableMap(f"expected at most {MOST_PIXELS} values, found the shape {shape}")
+
+
 def _checked(array: npt.NDArray[Any]) -> Maps:
-    if array.ndim != 2 or 0 in array.shape:
-        raise UnreadableMap(f"expected an array (height, width), found the shape {array.shape}")
-    if array.dtype != np.bool_ and not np.issubdtype(array.dtype, np.floating):
-        raise UnreadableMap(f"expected floating-point scores in [0, 1], found {array.dtype}")
+    _check_kind(array.shape, array.dtype)
     n_bad = int(np.count_nonzero(~np.isfinite(array)))
     if n_bad:
         raise UnreadableMap(f"{n_bad} values that are not finite")

@@ -161,6 +161,8 @@ def _notes(run: dict[str, Any], rows: list[Values], failures: list[Failure], cor
             "Rows of status contaminated start from weights that have seen images of this dataset, test images "
             "perhaps among them. Unranked."
         )
+    for name, remarks in run.get("remarks", {}).items():
+        notes += [f"{name}: {remark}" for remark in remarks]
     for name, skipped in run["skipped"].items():
         notes.append(f"{name}: {len(skipped)} unreadable images left out.")
     if failures:
@@ -257,12 +259,13 @@ def _costs(root: Path) -> list[Values]:
         own = costs.get(record.slug)
         if own is None:
             continue
-        trained = costs.get(own["training"] or "", {})
+        training = own.get("training")
+        trained = costs.get(training or "", {})
         lines.append(
             {k: record.content[k] for k in ("dataset", "method", "method_params", "seed", "device")}
-            | {"training": own["training"], "train_seconds": trained.get("seconds"),
-               "train_peak_memory_mib": trained.get("peak_memory_mib"), "evaluate_seconds": own["seconds"],
-               "evaluate_peak_memory_mib": own["peak_memory_mib"]}
+            | {"training": training, "train_seconds": trained.get("seconds"),
+               "train_peak_memory_mib": trained.get("peak_memory_mib"), "evaluate_seconds": own.get("seconds"),
+               "evaluate_peak_memory_mib": own.get("peak_memory_mib")}
         )  # fmt: skip
     return lines
 

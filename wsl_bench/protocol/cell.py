@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wsl_bench import params, registry
+from wsl_bench.contained import contained
 from wsl_bench.data.prepare import load_truth, load_weak
 from wsl_bench.data.views import WeakView
 from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
@@ -47,26 +48,35 @@ def run_job(job: Job, report: Report) -> None:
     Args:
         report: called with {"event": "epoch" | "trained" | "cell", ...} as things happen.
     """
-    set_up_process(job.threads)
+    registry.discover("network")  # imports every plug-in: before the process is set up, not after
     try:
-        workshop = _Workshop(job, report)
-        training = workshop.training()
-    except Exception as error:
+        with _unspoilt(job.threads):
+            workshop = _Workshop(job, report)
+            training = workshop.training()
+    except (Exception, SystemExit) as error:
         for cell in job.cells:
             _fail(job, cell, error, report)
         return
     report({"event": "trained"})
     for cell in job.cells:
         try:
-            with measured(job.device) as cost:
+            with _unspoilt(job.threads), measured(job.device) as cost:
                 workshop.evaluate(cell, training)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _fail(job, cell, error, report)
             continue
         trained = None if training is None else job.training_name()
         with contextlib.suppress(OSError):  # the result is safe; what it cost is worth no failure
             write_cost(Path(job.out), cell.slug, {"training": trained, "attempts": job.attempt, **cost})
         report({"event": "cell", "slug": cell.slug, "status": "done", "seconds": cost["seconds"]})
+
+
+@contextlib.contextmanager
+def _unspoilt(threads: int) -> Iterator[None]:
+    """A stretch of work that sees nothing of what the methods before it have set, nor those after it what it sets."""
+    set_up_process(threads)
+    with contained():
+        yield
 
 
 class _Workshop:
@@ -291,7 +301,7 @@ class _Workshop:
         )
 
 
-def _fail(job: Job, cell: Cell, error: Exception, report: Report) -> None:
+def _fail(job: Job, cell: Cell, error: BaseException, report: Report) -> None:
     message = describe(error)
     try:
         write_failure(Path(job.out), cell.slug, cell.failure(message))

@@ -9,7 +9,7 @@ import torch
 from wsl_bench.errors import WslBenchError
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """One line: an error meant for users as it is, any other with the place it came from."""
     if isinstance(error, WslBenchError):
         return str(error)
@@ -23,9 +23,9 @@ def describe(error: Exception) -> str:
         while last.tb_next is not None:
             last = last.tb_next
         place = f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     """How much was asked for: torch goes on with a page on its allocator."""
     return str(error).split(" Of the allocated memory")[0].splitlines()[0]

@@ -17,6 +17,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+def start_seed(train_sha256: str, trained: list[Any] | None, recipe: dict[str, Any], seed: int) -> int:
+    """Seed of a training's weights and noise, whatever else is run, where and in which order."""
+    return int(digest([train_sha256, trained, recipe, seed])[:15], 16)
+
+
+def order_seed(train_sha256: str, seed: int) -> int:
+    """Seed of the order of images and flips, shared by all methods of one seed."""
+    return int(digest(["order", train_sha256, seed])[:15], 16)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One (dataset, method, seed).

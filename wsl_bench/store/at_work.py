@@ -50,9 +50,21 @@ class AtWork:
 
 
 def read_at_work(out: Path) -> list[dict[str, Any]]:
-    """What was held when the file was last written; nothing if there is none."""
+    """What was held when the file was last written; nothing if there is none, or what is there is damaged."""
     try:
-        held = json.loads((out / NAME).read_text())
-    except (OSError, ValueError):
+        held = json.loads((out / NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return []
-    return [one for one in held if isinstance(one, dict) and {"label", "cells", "since"} <= one.keys()]
+    return [one for one in held if _is_whole(one)] if isinstance(held, list) else []
+
+
+def _is_whole(one: Any) -> bool:
+    """Whether it is what `AtWork` writes of a worker."""
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("label"), str)
+        and isinstance(one.get("since"), float)
+        and all(isinstance(one.get(name, 0), int) for name in ("epoch", "epochs"))
+        and isinstance(one.get("cells"), list)
+        and all(isinstance(c, list) and list(map(type, c)) == [str, str, str, int] for c in one["cells"])
+    )

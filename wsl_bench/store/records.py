@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from wsl_bench.store.migrate import RECORD_VERSION, can_migrate, migrate
 
 FOLDER = "records"
 ARTEFACTS = ("val", "test", "maps")
+_COSTS: dict[str, Any] = {
+    "seconds": int | float, "peak_memory_mib": int | float, "attempts": int, "training": str | None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,15 @@ class Record:
         return self._arrays("maps")
 
     def _arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
-        path = _artefact_path(self.root, self.content["artefacts"][name]["file"])
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
+        """The arrays of an artefact, verified once more: it may have changed since the record was read."""
+        named = self.content["artefacts"][name]
+        path = _artefact_path(self.root, self.root / FOLDER / f"{self.slug}.json", named["file"])
+        content = _artefact(path, named["sha256"])
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except Exception as error:  # numpy and zipfile raise many types; only who made up a record gets here
+            raise StoreError(f"{path}: expected plain arrays, found {error}. Compute the cell again.") from None
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def write_record(
 
 def write_failure(root: Path, slug: str, content: Mapping[str, Any]) -> None:
     """Note that a cell failed. It is not a result: the cell stays to be done."""
-    atomic_write(root / FOLDER / f"{slug}.failed.json", _json(content))
+    atomic_write(root / FOLDER / f"{slug}.failed.json", _json({**content, "sha256": _content_sha256(content)}))
 
 
 def write_cost(root: Path, slug: str, content: Mapping[str, Any]) -> None:
@@ -104,9 +115,11 @@ def read_costs(root: Path) -> dict[str, dict[str, Any]]:
     """Costs by slug; what cannot be read costs no table its result."""
     costs = {}
     for path in sorted((root / "costs").glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            content = json.loads(path.read_text())
-            if isinstance(content, dict):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            content = json.loads(path.read_bytes())
+            if isinstance(content, dict) and all(
+                isinstance(content[name], kind) for name, kind in _COSTS.items() if name in content
+            ):
                 costs[path.stem] = content
     return costs
 
@@ -150,6 +163,7 @@ def _each(root: Path) -> Iterator[tuple[Path, Record | Failure | StoreError]]:
         try:
             content = _read(path)
             if path.name.endswith(".failed.json"):
+                _check_own_sha256(path, content)
                 yield path, Failure(path.name.removesuffix(".failed.json"), content)
             else:
                 yield path, Record(path.stem, _verified(root, path, content), root)
@@ -162,14 +176,14 @@ def set_aside(root: Path, slugs: list[str], reason: str) -> None:
     folder = root / FOLDER
     for slug in slugs:
         (folder / reason).mkdir(exist_ok=True)
-        for path in sorted(folder.glob(f"{slug}.*")):
+        for path in sorted(folder.glob(f"{glob.escape(slug)}.*")):
             path.replace(folder / reason / path.name)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: expected a JSON record, found {error}. It is set aside.") from None
     if not isinstance(content, dict):
         raise StoreError(f"{path}: expected a JSON object, found another value. It is set aside.")
@@ -188,23 +202,37 @@ def _verified(root: Path, path: Path, content: dict[str, Any]) -> dict[str, Any]
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{path}: expected its artefacts with sha256, found none. It is set aside.") from None
     for file, sha256 in artefacts:
-        artefact = _artefact_path(root, file)
-        try:
-            found = hashlib.sha256(artefact.read_bytes()).hexdigest()
-        except OSError as error:
-            raise StoreError(f"{artefact}: cannot be read ({error}); its record is set aside.") from None
-        if found != sha256:
-            raise StoreError(f"{artefact}: expected sha256 {sha256}, found {found}. Its record is set aside.")
-    if content.get("sha256") != _content_sha256(content):
-        raise StoreError(f"{path}: expected the content its own sha256 was taken of, found another. It is set aside.")
+        _artefact(_artefact_path(root, path, file), sha256)
+    _check_own_sha256(path, content)
     return migrate(content)
 
 
-def _artefact_path(root: Path, file: str) -> Path:
+def _check_own_sha256(path: Path, content: Mapping[str, Any]) -> None:
+    try:
+        whole = content.get("sha256") == _content_sha256(content)
+    except (ValueError, RecursionError):  # NaN, or a tower of brackets: nothing that this package writes
+        whole = False
+    if not whole:
+        raise StoreError(f"{path}: expected the content its own sha256 was taken of, found another. It is set aside.")
+
+
+def _artefact(path: Path, sha256: str) -> bytes:
+    """The content of an artefact that verifies."""
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
+        raise StoreError(f"{path}: cannot be read ({error}); its record is set aside.") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise StoreError(f"{path}: expected sha256 {sha256}, found {found}. Its record is set aside.")
+    return content
+
+
+def _artefact_path(root: Path, record: Path, file: str) -> Path:
     """A record may only name files in its own folder."""
     name = Path(file).name
     if file != f"{FOLDER}/{name}":
-        raise StoreError(f"a record names an artefact outside its folder: {file!r}. It is set aside.")
+        raise StoreError(f"{record}: a record names an artefact outside its folder: {file!r}. It is set aside.")
     return root / FOLDER / name
 
 

@@ -8,10 +8,12 @@ asked for, seeds, methods), `thresholds`, `settings`, what was found in the data
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from wsl_bench.errors import UsageError
+from wsl_bench.protocol.rules import Rules
 from wsl_bench.store.atomic import atomic_write
 
 RUN_VERSION = 2
@@ -33,10 +35,8 @@ def read_run(root: Path) -> dict[str, Any]:
         raise UsageError(f"{root}: expected the folder of a run (with {NAME}), found none.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        whole = content["run_version"] == RUN_VERSION and all(
-            isinstance(content[name], kind) for name, kind in _FIELDS.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = content["run_version"] == RUN_VERSION and _is_whole(content)
+    except Exception:  # damaged: what it may raise has no end
         whole = False
     if not whole:
         raise UsageError(
@@ -44,6 +44,31 @@ def read_run(root: Path) -> dict[str, Any]:
             "Name the folder of a run; for a new one choose another --out."
         )
     return dict(content)
+
+
+def _is_whole(content: dict[str, Any]) -> bool:
+    """Whether everything that later commands and tables read is there; an error of some type or other may say no."""
+    fixed, plans = content["fixed"], content["planned"].values()
+    if fixed:
+        Rules(**{key: value for key, value in fixed["rules"].items() if key != "version" and value is not None})
+    for rule in content["thresholds"]:
+        if rule != "val":
+            float(rule)
+    return (
+        all(isinstance(content[name], kind) for name, kind in _FIELDS.items())
+        and (not fixed or {"criterion", "max_fnr", "min_val_located"} <= fixed["rules"].keys())
+        and _all(dict, fixed.get("datasets", {}).values())
+        and _all(str, content["thresholds"], content["settings"].values(), content["split_source"].values())
+        and _all(dict, content["skipped"].values())
+        and _all(str, *content.get("remarks", {}).values())
+        and all(pairs and _all(str, *pairs) for pairs in content["duplicates"].values())
+        and all(isinstance(plan["selector"], str) and _all(int, plan["seeds"]) for plan in plans)
+        and all(len(row) == 2 and _all(str, row) for plan in plans for row in plan["methods"])
+    )
+
+
+def _all(kind: type, *values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) for some in values for value in some)
 
 
 def write_run(root: Path, content: dict[str, Any]) -> None:

@@ -6,16 +6,18 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from wsl_bench.errors import StoreError
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.training.loop import Checkpoint, Epoch, Snapshot, Training
 
 _UNFINISHED = "unfinished-*.safetensors"
 _KEPT = "kept."
+_INDEX = "training.json"
 
 
 def save_training(folder: Path, training: Training) -> None:
@@ -24,12 +26,13 @@ def save_training(folder: Path, training: Training) -> None:
     for checkpoint in training.candidates:
         name = f"epoch-{checkpoint.epoch.epoch:03d}.safetensors"
         files.append({"file": name, "sha256": atomic_write(folder / name, save_tensors(checkpoint.state))})
-    index = {
+    index: dict[str, Any] = {
         "candidates": files,
         "epochs": [_plain(c.epoch) for c in training.candidates],
         "history": [_plain(e) for e in training.history],
     }
-    atomic_write(folder / "training.json", json.dumps(index, sort_keys=True, allow_nan=False).encode())
+    index["sha256"] = _sha256(index)
+    atomic_write(folder / _INDEX, json.dumps(index, sort_keys=True, allow_nan=False).encode())
     for left in folder.glob(_UNFINISHED):
         left.unlink(missing_ok=True)
 
@@ -83,14 +86,14 @@ def _read_snapshot(path: Path) -> tuple[Snapshot, float] | None:
         own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_KEPT)}
         history = tuple(_epoch(e) for e in content["history"])
         return Snapshot(Training(tuple(kept), history), own), float(content["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+    except Exception:  # damaged, or made up by somebody: what it may raise has no end
         return None
 
 
 def load_training(folder: Path) -> Training | None:
     """The training in `folder`, or None if there is none that verifies (it is then trained again)."""
     try:
-        index = json.loads((folder / "training.json").read_text())
+        index = _index(folder)
         candidates = []
         for entry, epoch in zip(index["candidates"], index["epochs"], strict=True):
             content = (folder / Path(entry["file"]).name).read_bytes()
@@ -98,16 +101,37 @@ def load_training(folder: Path) -> Training | None:
                 return None
             candidates.append(Checkpoint(_epoch(epoch), load_tensors(content)))
         return Training(tuple(candidates), tuple(_epoch(e) for e in index["history"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # as above
         return None
 
 
 def checkpoint_reference(folder: Path, epoch: int) -> dict[str, str]:
-    """File and sha256 of one candidate, for a record."""
-    index = json.loads((folder / "training.json").read_text())
+    """File and sha256 of one candidate, for a record.
+
+    Raises:
+        StoreError: the training has been damaged since it was written or loaded.
+    """
     name = f"epoch-{epoch:03d}.safetensors"
-    sha256 = next(entry["sha256"] for entry in index["candidates"] if entry["file"] == name)
+    try:
+        sha256 = next(str(entry["sha256"]) for entry in _index(folder)["candidates"] if entry["file"] == name)
+    except Exception:
+        raise StoreError(
+            f"{folder / _INDEX}: expected the index of a training with {name}, found none. Run the study again with "
+            "--retry-failed to train it anew."
+        ) from None
     return {"file": f"trainings/{folder.name}/{name}", "sha256": sha256}
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """The index of a training; an error of some type or other if it does not verify."""
+    index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
+    if index.pop("sha256") != _sha256(index):
+        raise ValueError("another content than its sha256 was taken of")
+    return index
+
+
+def _sha256(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _plain(epoch: Epoch) -> dict[str, float | None]:

@@ -37,7 +37,8 @@ def auto_precision(device: str) -> str:
 
 
 def set_up_process(threads: int) -> None:
-    """Settings of a worker process: thread count, no denormals, deterministic kernels."""
+    """Settings of a worker process: thread count, no denormals, deterministic kernels; none that a plug-in left."""
+    _take_back()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     # Masked networks drive activations into the denormal range, which can cost a factor of ten.
@@ -51,6 +52,19 @@ def set_up_process(threads: int) -> None:
     # Deterministic mode would also fill every fresh tensor, a sixth of the training time; no code here
     # reads memory it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _take_back() -> None:
+    """Undo what code that ran before may have set for the whole process."""
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    torch.set_float32_matmul_precision("highest")
+    for device in ("cpu", "cuda"):
+        torch.set_autocast_enabled(device, False)
+    for name, hooks in vars(nn.modules.module).items():  # those of every module there is
+        if name.startswith("_global_") and isinstance(hooks, dict):
+            hooks.clear()
 
 
 def to_device(net: nn.Module, device: str) -> nn.Module:

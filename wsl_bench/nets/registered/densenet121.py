@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,7 +111,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     three would give for a grey image.
 
     Raises:
-        DataError: the file cannot be read, or lacks or misshapes a layer of the network.
+        DataError: the file cannot be read, or lacks or misshapes a layer of the network, or holds no numbers in it.
     """
     given = _read(path)
     own = net.state_dict()
@@ -128,7 +129,13 @@ def load_weights(net: nn.Module, path: Path) -> None:
                 fix="Use weights saved from timm's densenet121.",
             )  # fmt: skip
         chosen[name] = found
-    net.load_state_dict(own | chosen)
+    try:
+        for name, found in chosen.items():
+            if own[name].is_floating_point() and not (found.is_floating_point() and found.isfinite().all()):
+                raise ValueError(f"{name} holds other than finite floating-point numbers")
+        net.load_state_dict(own | chosen)
+    except Exception as error:  # no plain numbers, or (device meta) none at all
+        raise _refused(path, error) from None
 
 
 def _to_channels(found: Tensor, own: Tensor) -> Tensor:
@@ -142,13 +149,28 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_compressed(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(loaded, dict):
             raise TypeError(f"a {type(loaded).__name__} instead of a dictionary of tensors")
         state = loaded.get("state_dict", loaded)
+        if any(isinstance(v, Tensor) and v.layout != torch.strided for v in state.values()):
+            raise TypeError("sparse tensors")
         return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     except Exception as error:  # the loaders raise many types
-        raise DataError(
-            path, expected="a .safetensors or .pth file of tensors (read with weights_only)",
-            found=" ".join(f"{type(error).__name__}: {error}".splitlines()[:1]), fix="Save the state_dict again.",
-        ) from None  # fmt: skip
+        raise _refused(path, error) from None
+
+
+def _refused(path: Path, error: Exception) -> DataError:
+    return DataError(
+        path, expected="a .safetensors or .pth file of tensors (read with weights_only)",
+        found=" ".join(f"{type(error).__name__}: {error}".splitlines()[:1]), fix="Save the state_dict again.",
+    )  # fmt: skip
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch.save packs nothing, and torch.load unpacks whatever it is given: a few bytes may become all memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("compressed content, which torch.save does not write")
