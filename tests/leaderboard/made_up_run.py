@@ -13,6 +13,7 @@ from wsl_bench.metrics.tally import Tally, TallyBuilder
 from wsl_bench.metrics.truth import rasterize_boxes
 from wsl_bench.store import run_file as store
 from wsl_bench.store.records import write_failure, write_record
+from wsl_bench.versions import made_with
 
 SHAPE = (12, 16)
 RULES = {"min_val_located": 1, "checkpoint": "last", "criterion": "iou", "max_fnr": None}
@@ -108,6 +109,7 @@ def write_cell(
             split.located = [bool(located and label) for located, label in zip(split.located, labels, strict=True)]
             split.boxes = [b if located else b[:0] for b, located in zip(split.boxes, split.located, strict=True)]
     record = {
+        **made_with(None),
         "key": f"key-{method}-{seed}", "dataset": dataset, "method": method, "method_params": "", "seed": seed,
         "sanity": False, "n_val_boxes": 14, "n_val_located": 14, "n_parameters": 100,
         "checkpoint_rule": "last", "rules": RULES, "device": "cpu",
