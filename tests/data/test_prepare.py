@@ -39,6 +39,12 @@ class Made:
         assert sample.split != "train", "the ground truth of a training image was read"
         return self.truths[sample.image_id]
 
+    def details(self, sample: Sample) -> dict[str, str]:
+        return {"view": f"seen in {sample.image_id}"}
+
+    def remarks(self) -> list[str]:
+        return ["made in memory"]
+
 
 def _made() -> Made:
     """18 images of 12 x 16: six a split, positives with a box or a mask in turn."""
@@ -292,3 +298,17 @@ def test_images_that_lie_in_two_splits_are_listed(tmp_path: Path) -> None:
     made.pixels[val.image_id] = made.pixels[train.image_id]
     assert _prepared(_made(), tmp_path).duplicates == []
     assert _prepared(made, tmp_path).duplicates == [(val.image_id, train.image_id)]
+
+
+def test_what_files_and_dataset_say_besides_is_kept_and_changes_no_hash(tmp_path: Path) -> None:
+    made = _made()
+    prepared = _prepared(made, tmp_path, 8)
+    assert prepared.remarks == ["made in memory"]
+    lines = prepared.manifest.details_csv().splitlines()
+    assert lines[0] == "image_id,view"
+    assert "im03,seen in im03" in lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Made, "details", lambda self, sample: {})
+        plain = _prepared(made, tmp_path, 8)
+    assert plain.manifest.details_csv() == ""
+    assert plain.hashes == prepared.hashes

@@ -162,7 +162,7 @@ def test_rsna_normal_negatives_need_the_classes(rsna: Path, tmp_path: Path) -> N
     assert sum(s.label for s in normal) == 6012
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "4242"])
+@pytest.mark.parametrize("seed", ["0", "4242"])
 def test_manifests_are_the_same_whatever_the_hash_seed(nih: Path, rsna: Path, tmp_path: Path, seed: str) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom wsl_bench import params, registry\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,14 +30,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Rows of a table, each with its line number and the fields of `columns` in that order.
 
     A header field matches a column if it is the same but for case and blanks. Other columns are passed over, so that
-    tables are read whatever columns a later release adds. `.gz` is unpacked.
+    tables are read whatever columns a later release adds.
 
     Raises:
         DataError: not a CSV table in UTF-8, a column missing, a row that is too short, no row at all.
     """
     try:
         rows = list(_lines(path))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             path, expected="a CSV table in UTF-8", found=f"{type(error).__name__}: {error}", fix="Download it again."
         ) from None
@@ -94,8 +93,7 @@ def number(path: Path, line: int, text: str) -> float:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         for fields in reader:
             if fields:
