@@ -35,8 +35,8 @@ def in_place(slug, content, arrays):
     for path, whole in ((folder / f"{slug}.bin", data),
                         (folder / f"{slug}.json", json.dumps({"sha256": hashlib.sha256(data).hexdigest()}).encode())):
         with path.open("wb", buffering=0) as file:
-            for start in range(0, len(whole), 512):
-                file.write(whole[start : start + 512])
+            for start in range(0, len(whole), 64):
+                file.write(whole[start : start + 64])
 
 done = {r.slug for r in peek_records(root)} if way == "store" else {p.stem for p in (root / FOLDER).glob("*.json")}
 print("ready", flush=True)
@@ -80,7 +80,7 @@ def _damaged(root: Path, way: str) -> list[str]:
                 said.append(path.name)
         except (OSError, ValueError):
             said.append(path.name)
-    return said + [p.name for p in (root / FOLDER).glob("*.bin") if p.stat().st_size % 512 and p.stat().st_size < 27200]
+    return said + [p.name for p in (root / FOLDER).glob("*.bin") if p.stat().st_size < 27200]
 
 
 def _kill_often(root: Path, way: str, n: int, seed: int) -> Found:
@@ -116,7 +116,7 @@ def _check(root: Path, n: int) -> None:
     found = _kill_often(root / "store", "store", n, seed=1)
     assert found.landed >= n
     assert (found.corrupt, found.lost, found.recomputed) == (0, 0, 0)
-    control = next((c for i in range(5) if (c := _kill_often(root / f"naive{i}", "naive", n, seed=i)).corrupt), Found())
+    control = next((c for i in range(10) if (c := _kill_often(root / f"naive{i}", "naive", n, seed=i)).corrupt), Found())
     assert control.corrupt > 0, "a harness that finds nothing in a writer in place is broken"
     print(f"{found.landed} kills: 0 corrupt, 0 lost, 0 recomputed, {found.temporary} temporary files seen; "
           f"in place: {control.corrupt} corrupt")  # fmt: skip
