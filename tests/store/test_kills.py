@@ -116,7 +116,9 @@ def _check(root: Path, n: int) -> None:
     found = _kill_often(root / "store", "store", n, seed=1)
     assert found.landed >= n
     assert (found.corrupt, found.lost, found.recomputed) == (0, 0, 0)
-    control = next((c for i in range(10) if (c := _kill_often(root / f"naive{i}", "naive", n, seed=i)).corrupt), Found())
+    control = next(
+        (c for i in range(10) if (c := _kill_often(root / f"naive{i}", "naive", n, seed=i)).corrupt), Found()
+    )
     assert control.corrupt > 0, "a harness that finds nothing in a writer in place is broken"
     print(f"{found.landed} kills: 0 corrupt, 0 lost, 0 recomputed, {found.temporary} temporary files seen; "
           f"in place: {control.corrupt} corrupt")  # fmt: skip
