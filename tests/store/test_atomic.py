@@ -73,7 +73,14 @@ def _raising(error: BaseException) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("there_before", [True, False])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"), OSError(5, "Input/output error"), PermissionError(13, "Denied"),
+        KeyboardInterrupt(),
+    ],
+    ids=["full", "broken", "denied", "Ctrl-C"],
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("fail", "content"),
     [(_at_open, OLD), (_at_write, OLD), (_at_fsync, OLD), (_at_replace, OLD), (_at_folder_fsync, NEW)],
