@@ -9,7 +9,6 @@ links, unless `follow_links` is set.
 
 from __future__ import annotations
 
-import csv
 import difflib
 import functools
 import math
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
 from wsl_bench.data.images import opened, read_grey
 from wsl_bench.data.samples import SPLITS, Split
+from wsl_bench.data.tables import read_lines
 
 _SLACK = 1.0  # pixels that a box may reach out of its image: rounding, or a border drawn on the last pixel
 _LONGEST_ID = 250  # bytes; with a suffix it has to be the name of a file
@@ -187,28 +187,19 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
     Raises:
         DataError: no such file, not text, a column missing, a row with too few or many fields.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            header = list(reader.fieldnames or [])
-    except FileNotFoundError:
-        raise DataError(
-            path, expected="a CSV table", found="no such file",
-            fix=f"A dataset directory needs {path.name}; see the README.",
-        ) from None  # fmt: skip
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, expected="a CSV table in UTF-8", found=str(error), fix="Save it again as CSV.") from None
+    missing = f"A dataset directory needs {path.name}; see the README."
+    lines = read_lines(path, fix="Save it again as CSV.", missing=missing)
+    header = lines[0][1] if lines else []
     _check_columns(path, columns, header)
-    if not rows and path.name == "labels.csv":
+    if len(lines) < 2 and path.name == "labels.csv":
         raise DataError(path, expected="one row an image", found="a header alone", fix="List your images in it.")
-    for line, row in rows:
-        if None in row or None in row.values():
+    for line, fields in lines[1:]:
+        if len(fields) != len(header):
             raise DataError(
-                f"{path}, line {line}", expected=f"{len(header)} fields", found="another number",
+                f"{path}, line {line}", expected=f"{len(header)} fields", found=f"{len(fields)}",
                 fix="Correct the row; quote fields that hold commas.",
             )  # fmt: skip
-    return rows
+    return [(line, dict(zip(header, fields, strict=True))) for line, fields in lines[1:]]
 
 
 def _check_columns(path: Path, needed: tuple[str, ...], header: list[str]) -> None:

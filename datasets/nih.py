@@ -81,6 +81,11 @@ class NIH(Dataset):
         kept = []
         for line, (image, findings, patient, age, sex, view) in rows:
             label = self._label(findings)
+            if not label and image in self._boxes:
+                raise DataError(
+                    f"{path}, line {line}", expected=f"{self.finding} among the findings of {image}, which has its box",
+                    found=findings, fix="Use the tables of one release.",
+                )  # fmt: skip
             if label is None or self.view not in ("all", view):
                 continue
             if not patient:

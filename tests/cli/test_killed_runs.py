@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import environment, tiny_folder
+from processes import alive, children, wait_until
 
 KILLS = 10
 
@@ -73,26 +74,6 @@ def test_ten_kills_end_in_the_same_tables(place: Path, tmp_path: Path) -> None:
     _check_same(killed, place / "whole")
 
 
-def _workers(driver: int) -> list[int]:
-    """Processes directly below one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == driver and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
@@ -105,7 +86,7 @@ def test_a_driver_stopped_five_times_leaves_no_worker_and_ends_in_the_same_table
         process = subprocess.Popen(_command(data, killed), env=environment({}), stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)  # fmt: skip
         time.sleep(float(rng.uniform(4, 10)))
-        below = _workers(process.pid)
+        below = children(process.pid)
         process.send_signal(sent)
         said = process.communicate(timeout=60)[0]
         if process.returncode != code:
@@ -114,10 +95,7 @@ def test_a_driver_stopped_five_times_leaves_no_worker_and_ends_in_the_same_table
         assert "Traceback" not in said
         landed += 1
         with_workers += len(below) >= 2
-        end = time.monotonic() + 5
-        while any(_alive(pid) for pid in below):
-            assert time.monotonic() < end, "a worker outlived its driver by 5 seconds"
-            time.sleep(0.05)
+        wait_until(lambda below=below: not any(map(alive, below)), 5)  # none outlives its driver by 5 seconds
     assert landed >= 3
     assert with_workers >= 1
     _finish(data, killed)

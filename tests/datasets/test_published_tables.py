@@ -101,6 +101,19 @@ def test_nih_keeps_patients_apart_and_boxes_out_of_train(nih: Path, values: dict
         assert all((f"{s.image_id}.png" in listed) == (s.split != "train") for s in manifest.samples)
 
 
+def test_nih_refuses_a_box_on_an_image_whose_labels_lack_it(nih: Path, tmp_path: Path) -> None:
+    for file in nih.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    table = tmp_path / "Data_Entry_2017_v2020.csv"
+    boxed = next(s.image_id for s in dataset("nih", nih).samples() if s.located)
+    for findings in ("No Finding", "Mass"):
+        lines = [line.split(",") for line in table.read_text().splitlines()]
+        changed = [[f[0], findings, *f[2:]] if f[0] == f"{boxed}.png" else f for f in lines]
+        table.write_text("\n".join(map(",".join, changed)) + "\n")
+        with pytest.raises(DataError, match="Pneumonia among the findings of"):
+            dataset("nih", tmp_path).samples()
+
+
 def test_nih_views_and_details(nih: Path) -> None:
     frontal = dataset("nih", nih, finding="any", view="PA").samples()
     assert len(frontal) == 67_310

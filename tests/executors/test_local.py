@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import environment, run_python, tiny_folder
+from processes import alive, descendants, wait_until
 
 from wsl_bench.executors.local import run_jobs
 from wsl_bench.store.records import read_costs, read_records
@@ -250,7 +250,7 @@ def test_a_cell_that_takes_too_long_is_ended(place: Path, tmp_path: Path) -> Non
     assert {r.content["method"] for r in records} == {"center_box", "gradcam"}
     assert [f.content["error"] for f in failures] == ["timeout: evaluating took longer than 40 s"]
     assert not [event for event in events if event["event"] == "died"]  # it is not tried again
-    assert not _alive(int(pid_file.read_text()))
+    assert not alive(int(pid_file.read_text()))
 
 
 def test_a_worker_sees_its_own_gpu(place: Path, tmp_path: Path) -> None:
@@ -265,34 +265,6 @@ def test_no_jobs_need_no_workers() -> None:
     assert events == []
 
 
-def _children(pid: int) -> set[int]:
-    """All processes below one."""
-    found: set[int] = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == pid and fields[0] != "Z":
-            child = int(path.parent.name)
-            found |= {child} | _children(child)
-    return found
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _wait(holds: Any, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphaned workers on Linux only")
 def test_no_worker_outlives_a_killed_driver(place: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
@@ -301,11 +273,11 @@ def test_no_worker_outlives_a_killed_driver(place: Path, tmp_path: Path) -> None
     with (tmp_path / "output").open("w") as output:
         driver = subprocess.Popen(command, cwd=place, env=env, stdout=output, stderr=output)
     try:
-        _wait(lambda: driver.poll() is not None or (pid_file.is_file() and pid_file.read_text()))
+        wait_until(lambda: driver.poll() is not None or (pid_file.is_file() and pid_file.read_text()))
         assert driver.poll() is None, (tmp_path / "output").read_text()
-        below = _children(driver.pid)
+        below = descendants(driver.pid)
         assert int(pid_file.read_text()) in below
     finally:
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-    _wait(lambda: not any(_alive(pid) for pid in below))
+    wait_until(lambda: not any(alive(pid) for pid in below))

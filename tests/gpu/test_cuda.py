@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import environment, run_python, tiny_folder
+from processes import alive, children, wait_until
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
@@ -92,28 +93,11 @@ def _command(data: Path, out: Path) -> list[str]:
 def _workers(driver: int) -> list[int]:
     """Processes below the driver that have CUDA's library open."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            below = int(path.read_text().rpartition(")")[2].split()[1]) == driver
-            if below and "libcuda.so" in (path.parent / "maps").read_text():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue  # it ended meanwhile
+    for pid in children(driver):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if "libcuda.so" in Path(f"/proc/{pid}/maps").read_text():
+                found.append(pid)
     return found
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _until(holds: Any, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def _started(command: list[str], cwd: Path) -> subprocess.Popen[bytes]:
@@ -129,14 +113,14 @@ def test_a_run_killed_on_a_gpu_leaves_it_free_and_continues_to_the_same_tables(t
 
     driver = _started(_command(data, tmp_path / "killed"), tmp_path)
     unfinished = lambda: [*(tmp_path / "killed").rglob("unfinished-*.safetensors")]  # noqa: E731
-    _until(lambda: driver.poll() is not None or (len(_workers(driver.pid)) == 3 and unfinished()))
+    wait_until(lambda: driver.poll() is not None or (len(_workers(driver.pid)) == 3 and unfinished()), 120)
     assert driver.poll() is None, (tmp_path / "output").read_text()
     held = _workers(driver.pid)
     assert torch.cuda.mem_get_info()[0] < free  # the workers hold memory, or this test says nothing
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    _until(lambda: not any(_alive(pid) for pid in held), 10)
-    _until(lambda: torch.cuda.mem_get_info()[0] >= free, 10)
+    wait_until(lambda: not any(alive(pid) for pid in held), 10)
+    wait_until(lambda: torch.cuda.mem_get_info()[0] >= free, 10)
 
     again = run_python(*_command(data, tmp_path / "killed"), cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -147,7 +131,7 @@ def test_a_run_killed_on_a_gpu_leaves_it_free_and_continues_to_the_same_tables(t
 def test_a_worker_killed_on_a_gpu_is_replaced(tmp_path: Path) -> None:
     data = tiny_folder(tmp_path / "data")
     driver = _started(_command(data, tmp_path / "run"), tmp_path)
-    _until(lambda: driver.poll() is not None or len(_workers(driver.pid)) == 3)
+    wait_until(lambda: driver.poll() is not None or len(_workers(driver.pid)) == 3, 120)
     os.kill(_workers(driver.pid)[0], signal.SIGKILL)
     assert driver.wait(300) == 0, (tmp_path / "output").read_text()
     records, failures, corrupt = read_records(tmp_path / "run")

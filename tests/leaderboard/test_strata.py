@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from made_up_run import SHAPE, images, random_maps, write_cell, write_run
 
 from wsl_bench.cli import main
+from wsl_bench.cli.leaderboard import _own_labels
 from wsl_bench.errors import DataError, UsageError
 from wsl_bench.leaderboard import strata
 from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.leaderboard.strata import read_labels, stratified
+from wsl_bench.study import DETAILS
 
 SEEDS = (0, 1, 2)
 
@@ -147,3 +150,19 @@ def test_the_command(run: Path, format: str, tmp_path: Path, capsys: pytest.Capt
         assert (tmp_path / "out").read_text() == said
     for mistake in (["--by", "age"], ["--by", "lesion_size", "--oracle"], ["--labels", str(run / "labels.csv")]):
         assert main._guarded(["leaderboard", str(run), *mistake]) == 2
+
+
+def test_labels_are_those_of_the_directory_or_else_what_the_run_has_kept(tmp_path: Path) -> None:
+    run, data = tmp_path / "run", tmp_path / "data"
+    write_run(run)
+    content = json.loads((run / "run.json").read_text())
+    content["planned"]["made_up"]["selector"] = str(data)
+    (run / "run.json").write_text(json.dumps(content))
+    assert _own_labels(run) is None
+    kept = run / DETAILS / "made_up.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("image_id,view\nim0,PA\n")
+    assert _own_labels(run) == kept
+    data.mkdir()
+    (data / "labels.csv").write_text("image_id,view,grade\nim0,PA,3\n")
+    assert _own_labels(run) == data / "labels.csv"  # it may have columns that came later

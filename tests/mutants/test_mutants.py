@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -74,9 +77,19 @@ def _copy(place: Path) -> Path:
 
 
 def _python(place: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, *arguments], cwd=place, env=environment({}) | {"PYTHONPATH": str(place)},
-                          capture_output=True, text=True, timeout=900, check=False)  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+    """Run Python on a copy, and end whatever a mutant leaves running."""
+    with (place / "said").open("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=place, env=environment({}) | {"PYTHONPATH": str(place)},
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(900)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        said.seek(0)
+        return code, said.read()
 
 
 def _tests(place: Path, *names: str) -> tuple[int, str]:

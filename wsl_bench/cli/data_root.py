@@ -9,7 +9,7 @@ from typing import Any
 from wsl_bench.errors import UsageError
 
 
-def below(data_root: Path, spec: Any) -> Any:
+def with_data_root(spec: Any, data_root: Path) -> Any:
     """The same spec with the root of every named dataset that has one; what --set says of it wins.
 
     Raises:
@@ -20,8 +20,8 @@ def below(data_root: Path, spec: Any) -> Any:
 
     if not data_root.is_dir():
         raise UsageError(f"--data-root {data_root}: expected a folder, found none.")
-    entries = {find_dataset(selector)[0].name: find_dataset(selector)[0] for selector in spec.datasets}
-    rooted = [name for name, entry in entries.items() if _has_root(entry.cls) and name != "folder"]
+    entries = [find_dataset(selector)[0] for selector in spec.datasets]
+    rooted = [entry.name for entry in entries if _has_root(entry.cls) and entry.name != "folder"]
     if not rooted:
         raise UsageError(
             f"--data-root {data_root}: none of the datasets ({', '.join(spec.datasets)}) reads files from a root. "

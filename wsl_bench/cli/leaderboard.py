@@ -84,13 +84,12 @@ def _show_strata(board: Any, run: Path, by: str, labels: Path | None, format: st
 
 
 def _own_labels(run: Path) -> Path | None:
-    """What the run has kept of the images of its one dataset, or the labels.csv of a directory that is still there."""
+    """labels.csv of the one dataset of a run, if it is a directory that is still there; else what the run has kept."""
     from wsl_bench.store.run_file import read_run
     from wsl_bench.study import DETAILS
 
     planned = list(read_run(run)["planned"].values())
-    kept = sorted((run / DETAILS).glob("*.csv"))
     if len(planned) != 1:
         return None
-    path = kept[0] if len(kept) == 1 else Path(planned[0]["selector"]) / "labels.csv"
-    return path if path.is_file() else None
+    paths = [Path(planned[0]["selector"]) / "labels.csv", *(run / DETAILS).glob("*.csv")]
+    return next((path for path in paths if path.is_file()), None)

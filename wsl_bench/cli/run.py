@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from wsl_bench.cli.console import errors
 from wsl_bench.cli.console import out as console
-from wsl_bench.cli.data_root import below
+from wsl_bench.cli.data_root import with_data_root
 from wsl_bench.cli.folder import check_folder, claimed, default_out
 from wsl_bench.errors import UsageError
 
@@ -84,7 +84,7 @@ def run(
     extra += [f"recipe.epochs={epochs}"] if epochs is not None else []
     extra += [f"recipe.image_size={image_size}"] if image_size is not None else []
     spec = _spec(config, given, extra, skip_corrupt)
-    spec = spec if data_root is None else below(data_root, spec)
+    spec = spec if data_root is None else with_data_root(spec, data_root)
     how = Workers(jobs, None if gpus is None else tuple(gpus.split(",")), per_gpu, timeout, retry_failed)
     how.check()
     folder = out if out is not None else default_out(spec.datasets)

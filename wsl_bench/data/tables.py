@@ -1,9 +1,10 @@
-"""CSV tables of published datasets: rows with their line numbers, and clear errors."""
+"""CSV tables of datasets: rows with their line numbers, and clear errors."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsl_bench.errors import DataError
@@ -26,6 +27,25 @@ def find_file(root: Path, names: Sequence[str], what: str) -> Path:
     )  # fmt: skip
 
 
+def read_lines(path: Path, *, fix: str, missing: str | None = None) -> list[Row]:
+    """Every line of a CSV table that is not empty, the header among them, with its number.
+
+    Args:
+        fix: what to do about a file that is no such table. missing: about one that is not there.
+
+    Raises:
+        DataError: not a CSV table in UTF-8, or no file at all.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            return [(reader.line_num, fields) for fields in reader if fields]
+    except FileNotFoundError:
+        raise DataError(path, expected="a CSV table", found="no such file", fix=missing or fix) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, expected="a CSV table in UTF-8", found=str(error), fix=fix) from None
+
+
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Rows of a table, each with its line number and the fields of `columns` in that order.
 
@@ -35,12 +55,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     Raises:
         DataError: not a CSV table in UTF-8, a column missing, a row that is too short, no row at all.
     """
-    try:
-        rows = list(_lines(path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            path, expected="a CSV table in UTF-8", found=f"{type(error).__name__}: {error}", fix="Download it again."
-        ) from None
+    rows = read_lines(path, fix="Download it again.")
     header = [_plain(field) for field in rows[0][1]] if rows else []
     missing = [column for column in columns if _plain(column) not in header]
     if missing:
@@ -85,19 +100,11 @@ def number(path: Path, line: int, text: str) -> float:
     """
     try:
         value = float(text)
-        if abs(value) < float("inf"):
-            return value
     except ValueError:
-        pass
+        value = math.nan
+    if math.isfinite(value):
+        return value
     raise DataError(f"{path}, line {line}", expected="a number", found=repr(text), fix="Use the table as published.")
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        for fields in reader:
-            if fields:
-                yield reader.line_num, fields
 
 
 def _plain(field: str) -> str:
