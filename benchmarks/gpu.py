@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.method import Batch, Method, Network, Task
 from wsl_bench.protocol.cost import measured
@@ -160,7 +161,7 @@ def _squares(size: int) -> WeakView:
         y, x = draw.integers(0, size - 16, 2)
         image[y : y + 16, x : x + 16] += 100
     names = tuple(f"image {i}" for i in range(len(pixels)))
-    return WeakView(names, names, labels, pixels, (Letterbox.fit(size, size, size),) * len(names), "")
+    return WeakView(names, names, labels, ImageRows.of(pixels), (Letterbox.fit(size, size, size),) * len(names), "")
 
 
 def _trained(network: Network, inputs: Inputs) -> dict[str, torch.Tensor]:

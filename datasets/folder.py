@@ -36,6 +36,7 @@ class Folder(Dataset):
     """Your own images: a directory with labels.csv and boxes.csv and/or masks/."""
 
     recipe: ClassVar[dict[str, Any]] = {"image_size": 128}
+    selects: ClassVar[frozenset[str]] = frozenset({"split_column", "follow_links"})
 
     root: Path = param(Path(), "the directory; `--datasets PATH` sets it")
     split_column: bool = param(True, "use the split column where there is one; false: group hash")
@@ -56,7 +57,11 @@ class Folder(Dataset):
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
-        return read_grey(self._inside(self.root / sample.metadata["file"]))
+        return read_grey(self._inside(self.source(sample)))
+
+    def source(self, sample: Sample) -> Path:
+        """The image file."""
+        return self.root / sample.metadata["file"]
 
     def truth(self, sample: Sample) -> Truth:
         """Boxes of boxes.csv, and the mask where there is one."""

@@ -51,6 +51,7 @@ class NIH(Dataset):
     """NIH ChestX-ray14: one finding against none; 984 boxes on 880 of 112,120 radiographs."""
 
     recipe: ClassVar[dict[str, Any]] = {"image_size": 224}
+    selects: ClassVar[frozenset[str]] = frozenset({"finding", "negatives", "view", "split"})
     url: ClassVar[str] = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
     licence: ClassVar[str] = "free to use with attribution to the NIH Clinical Center and a link to the download site"
     citation: ClassVar[str] = (
@@ -111,7 +112,12 @@ class NIH(Dataset):
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
-        return read_grey(self._files.get(f"{sample.image_id}.png", self.root / "images" / f"{sample.image_id}.png"))
+        return read_grey(self.source(sample))
+
+    def source(self, sample: Sample) -> Path:
+        """The PNG."""
+        name = f"{sample.image_id}.png"
+        return self._files.get(name, self.root / "images" / name)
 
     def truth(self, sample: Sample) -> Truth:
         """The boxes of the finding."""

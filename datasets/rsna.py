@@ -33,6 +33,7 @@ class RSNA(Dataset):
     """RSNA pneumonia challenge: 25,684 (stage 1) or 26,684 (stage 2) radiographs with boxes on opacities."""
 
     recipe: ClassVar[dict[str, Any]] = {"image_size": 224}
+    selects: ClassVar[frozenset[str]] = frozenset({"negatives", "view"})
     url: ClassVar[str] = (
         "https://www.rsna.org/artificial-intelligence/ai-image-challenge/rsna-pneumonia-detection-challenge-2018"
     )
@@ -70,11 +71,15 @@ class RSNA(Dataset):
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
-        return read_dicom(self._file(sample.image_id))
+        return read_dicom(self.source(sample))
+
+    def source(self, sample: Sample) -> Path:
+        """The DICOM file."""
+        return self._file(sample.image_id)
 
     def details(self, sample: Sample) -> dict[str, str]:
         """View, sex and age, from the header."""
-        fields = read_fields(self._file(sample.image_id))
+        fields = read_fields(self.source(sample))
         return {name: fields[name] for name in ("view", "sex", "age")}
 
     def truth(self, sample: Sample) -> Truth:

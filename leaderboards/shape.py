@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.protocol.score_maps import to_truth_resolution

@@ -23,6 +23,12 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 Square = tuple[int, int, int, int]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded images of the tests' files, and of the commands they run, stay out of the developer's own cache."""
+    os.environ["WSLBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _denormals_stay() -> Iterator[None]:
     """What a training run in this process has set must not reach the next test's arithmetic."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import MethodError
 from wsl_bench.method import (
@@ -133,7 +134,7 @@ def _inputs() -> Inputs:
     frames = [Letterbox.fit(SIZE, SIZE, SIZE)] * (N_IMAGES - 1) + [Letterbox.fit(SIZE // 2, SIZE, SIZE)]
     names = tuple(f"image {i}" for i in range(N_IMAGES))
     labels = np.arange(N_IMAGES, dtype=np.int64) % 2
-    view = WeakView(names, names, labels, pixels, tuple(frames), sha256="")
+    view = WeakView(names, names, labels, ImageRows.of(pixels), tuple(frames), sha256="")
     return Inputs(view, *view.pixel_moments(), "cpu")
 
 

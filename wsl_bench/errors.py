@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class WslBenchError(Exception):
     """Base of all errors meant for the user; the command line prints its text, never a traceback."""
@@ -28,8 +31,12 @@ class DataError(WslBenchError):
     exit_code = 2
 
     def __init__(self, where: object, *, expected: str, found: str, fix: str) -> None:
-        self.where = str(where)
+        self.where, self._said = str(where), {"expected": expected, "found": found, "fix": fix}
         super().__init__(f"{where}: expected {expected}, found {found}. {fix}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another."""
+        return partial(DataError, self.where, **self._said), ()
 
 
 class MethodError(WslBenchError):

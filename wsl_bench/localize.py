@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.images import by_stem, read_grey
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import DataError, UsageError
 from wsl_bench.method import Method, Network, PostHocMethod, Task
@@ -110,7 +111,7 @@ def localize(record: Record, files: Sequence[Path], device: str) -> Iterator[Loc
         squares = np.stack([frame.apply(image) for frame, image in zip(frames, pixels, strict=True)])
         names = tuple(file.stem for file in batch)
         labels = np.zeros(len(names), np.int64)  # not known, and not looked at
-        view = WeakView(names, names, labels, squares, frames, "")
+        view = WeakView(names, names, labels, ImageRows.of(squares), frames, "")
         scores = score(method, net, Inputs(view, *moments, device), names)
         maps = zip(scaling.apply(scores.maps), frames, strict=True)
         yield Localized(names, tuple(to_truth_resolution(one, frame) for one, frame in maps), scores.probability)

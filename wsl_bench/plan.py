@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,11 +18,14 @@ from wsl_bench.protocol.rules import Rules
 from wsl_bench.selection import (
     ChosenDataset,
     ChosenMethod,
+    Progress,
+    Say,
     check_settings,
     choose_dataset,
     choose_methods,
     recipe_for,
     settings_for,
+    unheard,
 )
 from wsl_bench.source import source_sha256
 from wsl_bench.spec import VAL, RunSpec
@@ -63,20 +66,21 @@ def make_plan(
     *,
     device: str,
     precision: str,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Progress = unheard,
+    say: Say = unheard,
 ) -> Plan:
     """Prepare the datasets and lay out every training and cell.
 
     Args:
         device: "cpu" or "cuda". precision: what "auto" means there.
-        progress: called with (dataset, images decoded, images in all).
+        progress, say: see `choose_dataset`.
 
     Raises:
         UsageError, DataError: anything in the spec or the data that the protocol refuses.
     """
     methods = choose_methods(spec)
     check_settings(spec, methods)
-    datasets = [choose_dataset(spec, selector, out, progress) for selector in spec.datasets]
+    datasets = [choose_dataset(spec, selector, out, progress, say) for selector in spec.datasets]
     names = [dataset.name for dataset in datasets]
     if len(set(names)) != len(names):
         raise UsageError(f"--datasets: two datasets share the name {max(names, key=names.count)!r}.")

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from wsl_bench import params, registry
+from wsl_bench.data.cache import cache_folder
+from wsl_bench.data.decode import How
 from wsl_bench.data.prepare import PreparedDataset, prepare
 from wsl_bench.data.samples import Dataset
 from wsl_bench.errors import UsageError
 from wsl_bench.params import Value
+from wsl_bench.processes import n_cores
 from wsl_bench.spec import RunSpec
 from wsl_bench.training.recipe import ResolvedRecipe, resolve
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+def unheard(*said: object) -> None:
+    """Progress and words that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +120,31 @@ def find_dataset(selector: str) -> tuple[registry.Entry, Mapping[str, str], str,
     return found.get(bare), grid[0], selector, selector
 
 
-def choose_dataset(spec: RunSpec, selector: str, out: Path, progress: Callable[[str, int, int], None]) -> ChosenDataset:
-    """Prepare one dataset of a run."""
+def choose_dataset(
+    spec: RunSpec, selector: str, out: Path, progress: Progress = unheard, say: Say = unheard, n_workers: int = 0
+) -> ChosenDataset:
+    """Prepare one dataset of a run.
+
+    Args:
+        out: folder of the run.
+        progress: called with (dataset, images decoded, images in all).
+        say: called with what the user should know of the decoding.
+        n_workers: processes that decode; 0: one a core.
+    """
     entry, values, name, found_by = find_dataset(selector)
-    values = {**settings_for(spec, entry.name), **values}
-    dataset = cast(Dataset, params.build(entry.cls, entry.name, {**entry.defaults, **values}))
+    values = {**entry.defaults, **settings_for(spec, entry.name), **values}
+    dataset = cast(Dataset, params.build(entry.cls, entry.name, values))
     suggested = dict(dataset.recipe)
     size = int(recipe_for(spec, suggested, {}, 1, "fp32").image_size)
-    prepared = prepare(
-        name, dataset, size, out / "prepared", skip_corrupt=spec.skip_corrupt,
+    how = How(
+        n_workers=n_workers or n_cores(),
+        registered=(entry.name, values),
+        skip_corrupt=spec.skip_corrupt,
         progress=lambda done, total: progress(name, done, total),
-    )  # fmt: skip
+        say=lambda text: say(f"{name}: {text}"),
+    )
+    cache = cache_folder(entry.name, entry.source_hash(), dataset, size)
+    prepared = prepare(name, dataset, size, out / "prepared", cache=cache, how=how)
     return ChosenDataset(name, found_by, entry, prepared, suggested)
 
 

@@ -17,6 +17,7 @@ from wsl_bench.plan import Plan, made_by_other_code, make_plan
 from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
 from wsl_bench.report.overall import write_overall
+from wsl_bench.selection import Progress, Say, unheard
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.at_work import AtWork
 from wsl_bench.store.atomic import atomic_write, remove_leftovers
@@ -49,19 +50,21 @@ class Todo:
 def open_study(
     spec: RunSpec,
     out: Path,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Progress = unheard,
+    say: Say = unheard,
     check: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
     """Prepare the data, make the plan and claim the folder for it.
 
     Args:
+        progress, say: see `selection.choose_dataset`.
         check: called with the plan before anything is written about it; what it raises leaves the folder as it is.
 
     Raises:
         UsageError: the folder holds a run with another recipe, split, dataset content or protocol.
     """
     device = resolve_device(spec.device)
-    plan = make_plan(spec, out, device=device, precision=auto_precision(device), progress=progress)
+    plan = make_plan(spec, out, device=device, precision=auto_precision(device), progress=progress, say=say)
     before = read_run(out) if (out / RUN_FILE).is_file() else None
     if before is not None:
         _refuse_differences(before["fixed"], plan.fixed, out)

@@ -96,7 +96,7 @@ def main() -> None:
 
 def run(trial: Trial) -> dict[str, str]:
     """Train one setting and report what the protocol would freeze."""
-    from wsl_bench.data.prepare import load_weak
+    from wsl_bench.data.prepared import load_weak
     from wsl_bench.method import Method, Network, Task
     from wsl_bench.metrics.classification import auc
     from wsl_bench.params import build

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wsl_bench.data.prepare import PreparedDataset, load_truth, load_weak, prepare
+from wsl_bench.data.decode import How
+from wsl_bench.data.prepare import PreparedDataset, prepare
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Truth
 from wsl_bench.errors import DataError
 
-WEAK_ARRAYS = {"image_ids", "groups", "labels", "images", "size", "shapes", "sha256"}
+WEAK_ARRAYS = {"image_ids", "groups", "labels", "pixels", "rows", "crc32", "size", "shapes", "sha256"}
 
 
 @dataclass
@@ -34,6 +36,9 @@ class Made:
         if sample.image_id in self.corrupt:
             raise DataError(sample.image_id, expected="an image", found="noise", fix="Replace it.")
         return self.pixels[sample.image_id]
+
+    def source(self, sample: Sample) -> Path | None:
+        return None
 
     def truth(self, sample: Sample) -> Truth:
         assert sample.split != "train", "the ground truth of a training image was read"
@@ -62,7 +67,7 @@ def _made() -> Made:
 
 
 def _prepared(made: Made, root: Path, image_size: int = 32, skip_corrupt: bool = False) -> PreparedDataset:
-    return prepare("made", cast(Dataset, made), image_size, root, skip_corrupt=skip_corrupt)
+    return prepare("made", cast(Dataset, made), image_size, root, how=How(skip_corrupt=skip_corrupt))
 
 
 def _hashes(tmp_path: Path, change: Callable[[Made], None] = lambda made: None, image_size: int = 32) -> dict[str, str]:
@@ -207,7 +212,9 @@ def test_a_folder_left_half_written_is_completed(tmp_path: Path) -> None:
 
 def test_progress_counts_every_image(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    prepare("made", cast(Dataset, _made()), 32, tmp_path, progress=lambda done, total: seen.append((done, total)))
+    prepare(
+        "made", cast(Dataset, _made()), 32, tmp_path, how=How(progress=lambda done, total: seen.append((done, total)))
+    )
     assert seen == [(i + 1, 18) for i in range(18)]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 
 
@@ -13,7 +14,7 @@ def _view(images: list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]], size: i
     frames = tuple(Letterbox.fit(*image.shape, size) for image in images)
     squares = np.stack([frame.apply(image) for frame, image in zip(frames, images, strict=True)])
     names = tuple(f"im{i}" for i in range(len(images)))
-    return WeakView(names, names, np.zeros(len(images), np.int64), squares, frames, "")
+    return WeakView(names, names, np.zeros(len(images), np.int64), ImageRows.of(squares), frames, "")
 
 
 def test_the_moments_leave_padding_out() -> None:

@@ -12,7 +12,9 @@ from conftest import SHARED_DATA, tiny_folder
 from PIL import Image
 
 from wsl_bench import params, registry
-from wsl_bench.data.prepare import load_truth, prepare
+from wsl_bench.data.decode import How
+from wsl_bench.data.prepare import prepare
+from wsl_bench.data.prepared import load_truth
 from wsl_bench.data.samples import Dataset, Sample
 from wsl_bench.data.splits import make_manifest
 from wsl_bench.errors import DataError
@@ -245,7 +247,7 @@ def test_a_truncated_image_is_refused_or_skipped(suffix: str, share: float, root
     _edit(root / "labels.csv", _setting(5, file=f"images/case003.{suffix}"))
     with pytest.raises(DataError, match=rf"case003.{suffix}: expected a readable 8-bit image"):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
-    prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", skip_corrupt=True)
+    prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", how=How(skip_corrupt=True))
     assert list(prepared.skipped) == ["case003"]
 
 
@@ -290,7 +292,7 @@ def test_skip_corrupt_reaches_images_whose_size_is_not_in_the_table(tmp_path: Pa
     text = (root / "labels.csv").read_text().replace(",40,32,", ",,,")
     (root / "labels.csv").write_text(text)
     (root / "images/case003.png").write_bytes(b"broken")
-    prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", skip_corrupt=True)
+    prepared = prepare("tiny", _open(root), 32, tmp_path / "prepared", how=How(skip_corrupt=True))
     assert list(prepared.skipped) == ["case003"]
 
 

@@ -18,7 +18,8 @@ from wsl_bench import params, registry
 from wsl_bench.cli import main
 from wsl_bench.data.dicom import read_dicom
 from wsl_bench.data.geometry import Letterbox
-from wsl_bench.data.prepare import PreparedDataset, load_truth, load_weak, prepare
+from wsl_bench.data.prepare import PreparedDataset, prepare
+from wsl_bench.data.prepared import load_truth, load_weak
 
 LABELS = SHARED_DATA / "labels"
 pytestmark = pytest.mark.skipif(not LABELS.is_dir(), reason="needs the published label tables")

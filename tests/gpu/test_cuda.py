@@ -18,6 +18,7 @@ from processes import alive, children, wait_until
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.method import Network, Task
 from wsl_bench.protocol.rules import Rules
@@ -42,7 +43,7 @@ def _inputs(n: int) -> Inputs:
     images = draw.integers(0, 120, (n, SIZE, SIZE), dtype=np.uint8)
     images[labels == 1, 10:30, 10:30] += 100
     names = tuple(f"im{i}" for i in range(n))
-    view = WeakView(names, names, labels, images, (Letterbox.fit(SIZE, SIZE, SIZE),) * n, "")
+    view = WeakView(names, names, labels, ImageRows.of(images), (Letterbox.fit(SIZE, SIZE, SIZE),) * n, "")
     return Inputs(view, 70.0, 50.0, "cuda")
 
 

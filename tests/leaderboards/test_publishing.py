@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, run_python, tiny_folder
 from study_helper import RECIPE
 
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.spec import RunSpec, with_fields
 from wsl_bench.store.records import read_records

@@ -63,7 +63,7 @@ MUTANTS = (
            "        write_failure(Path(job.out), cell.slug, cell.failure(message))\n", "        pass\n",
            "executors/test_local.py"),
     Mutant("two attempts", "executors/local.py", "MAX_ATTEMPTS = 3", "MAX_ATTEMPTS = 2", "executors/test_local.py"),
-    Mutant("orphans", "executors/local.py", "    _die_with(parent)\n", "", "executors/test_local.py"),
+    Mutant("orphans", "executors/local.py", "    as_worker_of(parent)\n", "", "executors/test_local.py"),
     Mutant("late cell kept", "executors/local.py", "        if self.time_left() == 0:\n", "        if False:\n",
            "executors/test_local.py"),
 )  # fmt: skip

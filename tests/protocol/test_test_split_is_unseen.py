@@ -12,7 +12,7 @@ import pytest
 from conftest import tiny_folder, write_csv
 from study_helper import plan_of, run_plan
 
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.errors import MethodError
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.protocol import evaluate

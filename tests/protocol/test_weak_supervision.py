@@ -10,7 +10,7 @@ from conftest import tiny_folder
 from study_helper import plan_of, run_plan
 
 from wsl_bench import Batch
-from wsl_bench.data.prepare import load_weak
+from wsl_bench.data.prepared import load_weak
 
 
 def test_the_batch_has_images_and_labels_and_nothing_else() -> None:

@@ -44,7 +44,7 @@ from safetensors.torch import save
 from wsl_bench.data.dicom import read_dicom
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.images import read_grey
-from wsl_bench.data.prepare import load_weak
+from wsl_bench.data.prepared import load_weak
 from wsl_bench.errors import StoreError, WslBenchError
 from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import open_maps

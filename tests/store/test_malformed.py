@@ -21,7 +21,8 @@ from malformed import ABSENT, FEW, MANY, Crafted, Format, check, edited, without
 from safetensors.torch import load, save
 
 from wsl_bench import params, registry
-from wsl_bench.data.prepare import load_truth, load_weak, prepare
+from wsl_bench.data.prepare import prepare
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.leaderboard.build import _attempt_notes, _costs, build_leaderboard
 from wsl_bench.metrics.tally import TallyBuilder
 from wsl_bench.status import run_status

@@ -24,7 +24,8 @@ from wsl_bench import params, registry
 from wsl_bench.data.dicom import read_dicom, read_fields
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.images import read_grey
-from wsl_bench.data.prepare import load_truth, load_weak, prepare
+from wsl_bench.data.prepare import prepare
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import open_maps
 from wsl_bench.leaderboard.strata import read_labels

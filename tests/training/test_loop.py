@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from wsl_bench import params, registry
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import MethodError
 from wsl_bench.method import Batch, Network, Task
@@ -41,7 +42,7 @@ def _inputs(n: int, seed: int) -> Inputs:
     images = draw.integers(0, 120, (n, SIZE, SIZE), dtype=np.uint8)
     images[labels == 1, 4:10, 4:10] += 100
     names = tuple(f"im{i}" for i in range(n))
-    view = WeakView(names, names, labels, images, (Letterbox.fit(SIZE, SIZE, SIZE),) * n, "")
+    view = WeakView(names, names, labels, ImageRows.of(images), (Letterbox.fit(SIZE, SIZE, SIZE),) * n, "")
     return Inputs(view, 70.0, 50.0, "cpu")
 
 

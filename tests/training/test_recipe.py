@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import UsageError
 from wsl_bench.training.device import auto_precision, resolve_device
@@ -88,7 +89,7 @@ def test_inputs_are_standardised_and_padding_is_the_mean() -> None:
     draw = np.random.default_rng(0)
     frames = (Letterbox.fit(16, 16, 16), Letterbox.fit(8, 16, 16))
     squares = np.stack([f.apply(draw.integers(1, 256, (f.height, f.width), dtype=np.uint8)) for f in frames])
-    view = WeakView(("a", "b"), ("a", "b"), np.array([0, 1]), squares, frames, "")
+    view = WeakView(("a", "b"), ("a", "b"), np.array([0, 1]), ImageRows.of(squares), frames, "")
     mean, std = view.pixel_moments()
     images = Inputs(view, mean, std, "cpu").images(slice(None))
     assert images.shape == (2, 1, 16, 16)

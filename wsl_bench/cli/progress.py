@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from wsl_bench.study import Todo
@@ -33,6 +34,10 @@ class Preparing:
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(f"preparing {name}", total=total)
         self._progress.update(self._tasks[name], completed=done)
+
+    def say(self, text: str) -> None:
+        """Something the user should know of a dataset."""
+        self._progress.console.print(escape(text), soft_wrap=True)
 
 
 class Running:

@@ -15,6 +15,7 @@ from wsl_bench.cli.console import out as console
 from wsl_bench.cli.data_root import with_data_root
 from wsl_bench.cli.folder import check_folder, claimed, default_out
 from wsl_bench.errors import UsageError
+from wsl_bench.processes import n_cores
 
 
 def run(
@@ -130,7 +131,7 @@ class Workers:
         if device != "cuda":
             if self.gpus is not None:
                 raise UsageError(f"--gpus {','.join(self.gpus)}: this run is on the CPU; see --device.")
-            return self.jobs or _cores(), ()
+            return self.jobs or n_cores(), ()
         gpus = self.gpus if self.gpus is not None else _visible_gpus()
         return self.jobs or max(1, len(gpus)) * self.per_gpu, gpus
 
@@ -168,7 +169,7 @@ def _run(spec: Any, folder: Path, how: Workers) -> int:
         for broken in discover(kind).unavailable:
             errors.print(f"[yellow]unavailable:[/] {kind} {broken.name}: {escape(broken.reason)}", soft_wrap=True)
     with Preparing(console) as preparing:
-        plan = study.open_study(spec, folder, preparing.update)
+        plan = study.open_study(spec, folder, preparing.update, preparing.say)
     return finish(plan, folder, how)
 
 
@@ -201,11 +202,6 @@ def finish(plan: Any, folder: Path, how: Workers) -> int:
     if failed:
         errors.print("Other cells were not touched by this. --retry-failed tries these again.")
     return 1 if failed else 0
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _visible_gpus() -> tuple[str, ...]:

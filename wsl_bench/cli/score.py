@@ -117,7 +117,7 @@ def _score(source: Any, external: Any, spec: Any, folder: Path, compat: str | No
 
 
 def _print_compat(source: Any, prepared: Path) -> None:
-    from wsl_bench.data.prepare import load_truth, load_weak
+    from wsl_bench.data.prepared import load_truth, load_weak
     from wsl_bench.external.compat import wsolevaluation_figures
 
     figures = wsolevaluation_figures(source, load_weak(prepared, "test"), load_truth(prepared, "test"))

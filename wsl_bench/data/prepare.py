@@ -1,33 +1,44 @@
-"""Decode a dataset once: letterboxed images, labels and ground truth, hashed, kept as plain arrays.
-
-Workers read the arrays; nothing is pickled. The weak part and the ground truth of each split lie
-in files of their own, so that a training opens no file with ground truth in it.
-"""
+"""Prepare a dataset: its manifest, its images decoded, its ground truth read and checked, all of it hashed."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from filelock import FileLock
 
-from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.decode import How, decode
+from wsl_bench.data.decoded import PIXELS, DecodedImages
+from wsl_bench.data.prepared import Item, write_prepared
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Split, Truth
 from wsl_bench.data.splits import Manifest, check_classes, make_manifest
-from wsl_bench.data.views import TruthView, WeakView, truth_sha256
-from wsl_bench.errors import DataError, StoreError
+from wsl_bench.data.views import truth_sha256
+from wsl_bench.errors import DataError
 from wsl_bench.metrics.truth import boxes_from_mask
 from wsl_bench.source import source_sha256
-from wsl_bench.store.atomic import atomic_write, write_arrays
+from wsl_bench.store.atomic import make_folder
 from wsl_bench.versions import versions
 
 NO_TRUTH = Truth(np.zeros((0, 4)))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is in one split; boxes are None where they are not read (train)."""
+
+    images: int
+    groups: int
+    positives: int
+    negatives: int
+    located: int
+    boxes: int | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,8 @@ class PreparedDataset:
     """A decoded dataset on disk.
 
     Attributes:
-        folder: where the arrays lie.
+        folder: where its tables lie.
+        pixels: the file of its images.
         manifest: every sample and its split.
         image_size: side of the square input.
         hashes: sha256 by part: manifest, train, val, test (weak), val_truth, test_truth.
@@ -46,6 +58,7 @@ class PreparedDataset:
     """
 
     folder: Path
+    pixels: Path
     manifest: Manifest
     image_size: int
     hashes: dict[str, str]
@@ -58,156 +71,96 @@ class PreparedDataset:
         """Located images of a split."""
         return sum(s.located for s in self.manifest.of(split))
 
+    def counts(self) -> dict[Split, Counts]:
+        """Images, groups, labels and boxes by split."""
+        found = {}
+        for split in SPLITS:
+            samples = self.manifest.of(split)
+            positives = sum(s.label for s in samples)
+            found[split] = Counts(
+                len(samples), len({s.group for s in samples}), positives, len(samples) - positives,
+                self.n_located(split), None if split == "train" else self.n_boxes[split],
+            )  # fmt: skip
+        return found
+
 
 def prepare(
-    name: str,
-    dataset: Dataset,
-    image_size: int,
-    root: Path,
-    *,
-    skip_corrupt: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    name: str, dataset: Dataset, image_size: int, root: Path, *, cache: Path | None = None, how: How | None = None
 ) -> PreparedDataset:
-    """Decode `dataset` into a folder below `root`, named by its content.
+    """Prepare `dataset` in a folder below `root`, named by its content.
 
     Args:
         name: what errors call the dataset.
         image_size: side of the square input, pixels.
-        skip_corrupt: leave out images that cannot be read, and list them, instead of refusing.
-        progress: called with (images done, images in all).
+        cache: folder of images of this dataset and size that were decoded before, and to which others are added;
+            None, or a dataset whose images are no files: they are decoded into the prepared folder itself.
+        how: by how many processes, and the like.
 
     Raises:
-        DataError: a corrupt image or a split that breaks the protocol.
+        DataError: a corrupt image or a split that breaks the protocol. UsageError: no room for the images.
     """
     manifest = make_manifest(name, dataset.samples())
-    decoded, skipped = _decode(dataset, manifest.samples, image_size, skip_corrupt, progress)
-    manifest = replace(manifest, samples=tuple(item.sample for item in decoded))
-    check_classes(name, manifest.samples)  # once more, for what was skipped
-    by_id = {item.sample.image_id: item for item in decoded}
-    parts = {split: [by_id[s.image_id] for s in manifest.of(split)] for split in SPLITS}
-    hashes = {"manifest": manifest.sha256()}
-    for split, items in parts.items():
-        hashes[split] = _weak_sha256(items)
-        if split == "train":
-            continue
-        hashes[f"{split}_truth"] = truth_sha256(
-            [i.sample.image_id for i in items], [i.sample.located for i in items], [i.truth for i in items]
-        )
-    # By pixels alone: the ids of two splits always differ, and so do their hashes.
-    if sorted(i.pixels_sha256 for i in parts["val"]) == sorted(i.pixels_sha256 for i in parts["test"]):
-        raise DataError(
-            name, expected="validation images other than the test images",
-            found="the same images in both splits under other ids",
-            fix="Give the test split images of its own.",
-        )  # fmt: skip
-    # The hashes are of stored pixels; how these become squares is this package's and Pillow's doing.
-    made_by = [source_sha256("data"), versions()["pillow"]]
-    whole = hashlib.sha256(json.dumps([hashes, image_size, made_by], sort_keys=True).encode()).hexdigest()
-    folder = root / whole[:16]
-    if not (folder / "hashes.json").is_file():
-        _write(folder, parts, hashes)
-    n_boxes = {split: sum(len(i.truth.boxes) for i in items) for split, items in parts.items()}
+    # By split: so the images of one split lie together in a file made in one go.
+    samples = [sample for split in SPLITS for sample in manifest.of(split)]
+    own = cache is None or dataset.source(samples[0]) is None
+    with _decoded(root, None if own else cache, image_size) as images:
+        items, skipped = _items(dataset, samples, image_size, images, how or How())
+        parts = {split: [item for item in items if item.sample.split == split] for split in SPLITS}
+        kept = {item.sample.image_id: item.sample for item in items}
+        manifest = replace(manifest, samples=tuple(kept[s.image_id] for s in manifest.samples if s.image_id in kept))
+        check_classes(name, manifest.samples)  # once more, for what was skipped
+        hashes = _hashes(manifest, parts)
+        _refuse_same_images(name, parts)
+        folder = root / _folder_name(hashes, image_size, None if own else images.pixels, items)
+        if not (folder / "hashes.json").is_file():
+            make_folder(folder)
+            if own:
+                images.pixels.replace(folder / PIXELS)
+            write_prepared(folder, parts, image_size, PIXELS if own else str(images.pixels), hashes)
+    n_boxes = {split: sum(len(item.truth.boxes) for item in parts[split]) for split in SPLITS}
+    pixels = folder / PIXELS if own else images.pixels
     return PreparedDataset(
-        folder, manifest, image_size, hashes, n_boxes, skipped, _duplicates(parts), dataset.remarks()
+        folder, pixels, manifest, image_size, hashes, n_boxes, skipped, _duplicates(parts), dataset.remarks()
     )
 
 
-def load_weak(folder: Path, split: Split) -> WeakView:
-    """The weak view of one split, from a prepared folder.
-
-    Raises:
-        StoreError: the file is damaged.
-    """
-    with _arrays(folder / f"{split}.npz") as arrays:
-        size, images = int(arrays["size"]), arrays["images"]
-        frames = tuple(Letterbox.fit(int(h), int(w), size) for h, w in arrays["shapes"])
-        names, groups, labels = arrays["image_ids"], arrays["groups"], arrays["labels"].astype(np.int64)
-        if not names.shape == groups.shape == labels.shape == (len(frames),) or not set(labels.tolist()) <= {0, 1}:
-            raise ValueError("ids, groups, labels and shapes that do not fit each other")
-        if images.shape != (len(frames), size, size) or images.dtype != np.uint8:
-            raise ValueError(f"images of {images.dtype} {images.shape}")
-        texts = tuple(map(str, names)), tuple(map(str, groups))
-        return WeakView(*texts, labels, images, frames, str(arrays["sha256"]))
-
-
-def load_truth(folder: Path, split: Split) -> TruthView:
-    """The ground truth of val or test, from a prepared folder.
-
-    Raises:
-        StoreError: the file is damaged.
-    """
-    if split == "train":
-        raise ValueError("the ground truth of the training images is never read")
-    with _arrays(folder / f"{split}-truth.npz") as arrays:
-        located = arrays["located"].astype(np.bool_)
-        boxes = np.split(arrays["boxes"], np.cumsum(arrays["boxes_per_image"])[:-1])
-        bits = np.split(arrays["mask_bits"], np.cumsum(arrays["mask_bytes"])[:-1])
-        truths = []
-        for box, packed, (h, w) in zip(boxes, bits, arrays["shapes"], strict=True):
-            mask = np.unpackbits(packed, count=int(h) * int(w)).reshape(h, w).astype(bool) if packed.size else None
-            truths.append(Truth(box, mask))
-        names = tuple(map(str, arrays["image_ids"]))
-        if truth_sha256(names, located.tolist(), truths) != str(arrays["sha256"]):
-            raise ValueError("another content than its sha256 was taken of")
-        return TruthView(names, located, tuple(truths), str(arrays["sha256"]))
-
-
 @contextlib.contextmanager
-def _arrays(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """The arrays of a prepared file; whatever goes wrong in reading them is told as damage of the file."""
+def _decoded(root: Path, cache: Path | None, size: int) -> Iterator[DecodedImages]:
+    """Decoded images to add to: those of the cache, to which nobody else adds meanwhile, or new ones for a while."""
+    if cache is not None:
+        make_folder(cache)
+        with FileLock(cache / ".lock"):
+            yield DecodedImages(cache.absolute(), size)
+        return
+    make_folder(root)
+    folder = Path(tempfile.mkdtemp(prefix=".decoding-", dir=root))
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            yield arrays
-    except Exception as error:  # numpy and zipfile raise many types
-        raise StoreError(
-            f"{path}: expected the arrays of a prepared split, found {type(error).__name__}: {error}. "
-            f"Remove the folder {path.parent}; the same command prepares it again."
-        ) from None
+        yield DecodedImages(folder, size)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    sample: Sample
-    image: npt.NDArray[np.uint8]
-    pixels_sha256: bytes
-    truth: Truth
-
-
-def _decode(
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    image_size: int,
-    skip_corrupt: bool,
-    progress: Callable[[int, int], None],
-) -> tuple[list[_Decoded], dict[str, str]]:
-    decoded: list[_Decoded] = []
-    skipped: dict[str, str] = {}
-    for done, sample in enumerate(samples):
+def _items(
+    dataset: Dataset, samples: Sequence[Sample], size: int, images: DecodedImages, how: How
+) -> tuple[list[Item], dict[str, str]]:
+    """Every sample with its decoded image and its ground truth, and what was left out as corrupt."""
+    entries, skipped = decode(dataset, samples, size, images, how)
+    items = []
+    for sample in samples:
+        entry = entries.get(sample.image_id)
+        if entry is None:
+            continue
         try:
-            decoded.append(_decode_one(dataset, sample, image_size))
+            # A training's images need no ground truth, so theirs is not even read.
+            truth = _read_truth(dataset, sample) if sample.located and sample.split != "train" else NO_TRUTH
         except DataError as error:
-            if not skip_corrupt:
+            if not how.skip_corrupt:
                 raise
             skipped[sample.image_id] = str(error)
-        progress(done + 1, len(samples))
-    return decoded, skipped
-
-
-def _decode_one(dataset: Dataset, sample: Sample, image_size: int) -> _Decoded:
-    # A training's images need no ground truth, so theirs is not even read.
-    wants_truth = sample.located and sample.split != "train"
-    pixels = np.ascontiguousarray(dataset.image(sample))
-    shape = (sample.height, sample.width)
-    if pixels.dtype != np.uint8 or pixels.shape != shape:
-        raise DataError(
-            f"image {sample.image_id!r}", expected=f"uint8 pixels of height x width {shape}",
-            found=f"{pixels.dtype} of shape {pixels.shape}", fix="Correct the size in the label table.",
-        )  # fmt: skip
-    truth = _read_truth(dataset, sample) if wants_truth else NO_TRUTH
-    square = Letterbox.fit(*shape, image_size).apply(pixels)
-    details = dataset.details(sample)
-    sample = replace(sample, metadata=sample.metadata | details) if details else sample
-    return _Decoded(sample, square, hashlib.sha256(pixels.tobytes()).digest(), truth)
+            continue
+        known = replace(sample, metadata=sample.metadata | entry.details) if entry.details else sample
+        items.append(Item(known, entry, truth))
+    return items, skipped
 
 
 def _read_truth(dataset: Dataset, sample: Sample) -> Truth:
@@ -235,62 +188,50 @@ def _read_truth(dataset: Dataset, sample: Sample) -> Truth:
     return truth
 
 
-def _duplicates(parts: dict[Split, list[_Decoded]]) -> list[tuple[str, str]]:
-    """Images that lie in two splits under two names: the group column did not know."""
-    found, seen = [], dict[bytes, str]()
-    for split in SPLITS:
-        found += [(i.sample.image_id, seen[i.pixels_sha256]) for i in parts[split] if i.pixels_sha256 in seen]
-        seen |= {i.pixels_sha256: i.sample.image_id for i in parts[split]}
-    return found
+def _hashes(manifest: Manifest, parts: Mapping[Split, Sequence[Item]]) -> dict[str, str]:
+    hashes = {"manifest": manifest.sha256()}
+    for split, items in parts.items():
+        hashes[split] = _weak_sha256(items)
+        if split != "train":
+            ids, located = [i.sample.image_id for i in items], [i.sample.located for i in items]
+            hashes[f"{split}_truth"] = truth_sha256(ids, located, [i.truth for i in items])
+    return hashes
 
 
-def _weak_sha256(items: Sequence[_Decoded]) -> str:
+def _weak_sha256(items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
     for item in items:
         s = item.sample
         digest.update(f"{s.image_id}\0{s.group}\0{s.label}\0{s.height}\0{s.width}\0".encode())
-        digest.update(item.pixels_sha256)
+        digest.update(bytes.fromhex(item.entry.pixels_sha256))
     return digest.hexdigest()
 
 
-def _write(folder: Path, parts: dict[Split, list[_Decoded]], hashes: dict[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, items in parts.items():
-        samples = [item.sample for item in items]
-        ids = np.array([s.image_id for s in samples])
-        shapes = np.array([[s.height, s.width] for s in samples], np.int64)
-        write_arrays(
-            folder / f"{split}.npz",
-            {
-                "image_ids": ids,
-                "groups": np.array([s.group for s in samples]),
-                "labels": np.array([s.label for s in samples], np.int64),
-                "images": np.stack([item.image for item in items]),
-                "size": np.array(items[0].image.shape[0]),
-                "shapes": shapes,
-                "sha256": np.array(hashes[split]),
-            },
-        )
-        if split != "train":
-            write_arrays(folder / f"{split}-truth.npz", _truth_arrays(items, ids, shapes, hashes))
-    atomic_write(folder / "hashes.json", json.dumps(hashes, sort_keys=True).encode())
+def _refuse_same_images(name: str, parts: Mapping[Split, Sequence[Item]]) -> None:
+    # By pixels alone: the ids of two splits always differ, and so do their hashes.
+    val, test = (sorted(item.entry.pixels_sha256 for item in parts[split]) for split in SPLITS[1:])
+    if val == test:
+        raise DataError(
+            name, expected="validation images other than the test images",
+            found="the same images in both splits under other ids",
+            fix="Give the test split images of its own.",
+        )  # fmt: skip
 
 
-def _truth_arrays(
-    items: Sequence[_Decoded],
-    ids: npt.NDArray[np.str_],
-    shapes: npt.NDArray[np.int64],
-    hashes: dict[str, str],
-) -> dict[str, npt.NDArray[np.generic]]:
-    split = str(items[0].sample.split)
-    packed = [np.zeros(0, np.uint8) if item.truth.mask is None else np.packbits(item.truth.mask) for item in items]
-    return {
-        "image_ids": ids,
-        "located": np.array([item.sample.located for item in items]),
-        "shapes": shapes,
-        "boxes": np.concatenate([np.reshape(item.truth.boxes, (-1, 4)) for item in items]),
-        "boxes_per_image": np.array([len(item.truth.boxes) for item in items]),
-        "mask_bits": np.concatenate(packed),
-        "mask_bytes": np.array([len(bits) for bits in packed]),
-        "sha256": np.array(hashes[f"{split}_truth"]),
-    }
+def _folder_name(hashes: Mapping[str, str], size: int, pixels: Path | None, items: Sequence[Item]) -> str:
+    """By the content, by what makes squares of stored pixels, and by where in a shared file they lie."""
+    made_by = [source_sha256("data"), versions()["pillow"]]
+    content: list[object] = [hashes, size, made_by]
+    if pixels is not None:
+        content += [str(pixels), [item.entry.row for item in items]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _duplicates(parts: Mapping[Split, Sequence[Item]]) -> list[tuple[str, str]]:
+    """Images that lie in two splits under two names: the group column did not know."""
+    found, seen = [], dict[str, str]()
+    for split in SPLITS:
+        ids = [(item.sample.image_id, item.entry.pixels_sha256) for item in parts[split]]
+        found += [(name, seen[pixels]) for name, pixels in ids if pixels in seen]
+        seen |= {pixels: name for name, pixels in ids}
+    return found

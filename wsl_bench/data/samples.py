@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -67,6 +68,8 @@ class Dataset(Component):
         licence, citation, url: shown by `wslbench datasets NAME`, with what to unpack where and how many images,
             patients and boxes to expect.
         verified: whether this loader has been run on the publisher's own files.
+        selects: parameters that only say which images take part, how they are divided or what they count as, and
+            change the pixels of none: datasets that differ in these alone share decoded images.
     """
 
     recipe: ClassVar[dict[str, Any]] = {}
@@ -76,6 +79,7 @@ class Dataset(Component):
     unpack: ClassVar[str] = ""
     expect: ClassVar[str] = ""
     verified: ClassVar[bool] = True
+    selects: ClassVar[frozenset[str]] = frozenset()
 
     def samples(self) -> list[Sample]:
         """All images, in a fixed order."""
@@ -84,6 +88,10 @@ class Dataset(Component):
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Pixels of one image: (height, width) uint8."""
         raise NotImplementedError
+
+    def source(self, sample: Sample) -> Path | None:
+        """The one file that `image` and `details` read; None if there is none, and then nothing is kept for later."""
+        return None
 
     def truth(self, sample: Sample) -> Truth:
         """Ground truth of one located image."""

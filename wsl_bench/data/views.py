@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.data.geometry import Letterbox
+from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.samples import Truth
 
 
@@ -20,7 +21,7 @@ class WeakView:
     Attributes:
         image_ids, groups: (N,) text.
         labels: (N,) int64.
-        images: (N, S, S) uint8, letterboxed.
+        images: N of S x S pixels, letterboxed.
         frames: how each image lies in its square.
         sha256: over ids, groups, labels and stored pixels; independent of S.
     """
@@ -28,7 +29,7 @@ class WeakView:
     image_ids: tuple[str, ...]
     groups: tuple[str, ...]
     labels: npt.NDArray[np.int64]
-    images: npt.NDArray[np.uint8]
+    images: ImageRows
     frames: tuple[Letterbox, ...]
     sha256: str
 
@@ -37,12 +38,11 @@ class WeakView:
 
     def pixel_moments(self) -> tuple[float, float]:
         """Mean and standard deviation of the pixels inside the images (padding left out)."""
-        total = squares = 0.0
-        count = 0
+        total = squares = count = 0
         for image, frame in zip(self.images, self.frames, strict=True):
-            pixels = image[frame.inside()].astype(np.float64)
-            total += float(pixels.sum())
-            squares += float((pixels**2).sum())
+            pixels = image[frame.inside()]
+            total += int(pixels.sum(dtype=np.int64))
+            squares += int(np.square(pixels, dtype=np.uint16).sum(dtype=np.int64))
             count += pixels.size
         mean = total / count
         return mean, float(np.sqrt(max(squares / count - mean**2, 1.0)))

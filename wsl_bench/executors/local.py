@@ -8,11 +8,9 @@ no such thing and is not tried again; nor is a cell that took longer than it may
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from wsl_bench.processes import as_worker_of
 from wsl_bench.protocol.job import Cell, Job
 
 Event = dict[str, Any]
@@ -208,8 +207,7 @@ def _work(pipe: Connection, parent: int, gpu: str | None) -> None:
     """Body of a worker: jobs from the pipe until it closes."""
     if gpu is not None:  # before torch is imported
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _die_with(parent)
+    as_worker_of(parent)
     from wsl_bench.protocol.cell import run_job
 
     while True:
@@ -219,14 +217,6 @@ def _work(pipe: Connection, parent: int, gpu: str | None) -> None:
             return
         run_job(job, pipe.send)
         pipe.send({"event": "end"})
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, so that none is left holding a GPU."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before the call
-            os._exit(1)
 
 
 def _death(code: int) -> str:

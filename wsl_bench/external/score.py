@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.data.geometry import Letterbox, stretched
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.samples import Split
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import UsageError

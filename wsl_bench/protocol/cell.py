@@ -16,7 +16,7 @@ from torch import nn
 
 from wsl_bench import params, registry
 from wsl_bench.contained import contained
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.views import WeakView
 from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
 from wsl_bench.protocol import evaluate

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wsl_bench.data.geometry import Letterbox
-from wsl_bench.data.prepare import load_truth, load_weak
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.metrics import pixel
 from wsl_bench.metrics.box import box_curves, level_index
