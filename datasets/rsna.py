@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench import DataError, Dataset, Sample, Truth, param, register_dataset
+from wsl_bench.data import twin
 from wsl_bench.data.dicom import read_dicom, read_fields
+from wsl_bench.data.samples import TwinRequest
 from wsl_bench.data.tables import find_file, number, read_rows
 
 SIDE = 1024
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 _LABELS = ("patientId", "Target", "x", "y", "width", "height")
+_LABEL_HEADER = ("patientId", "x", "y", "width", "height", "Target")
 NORMAL = "Normal"
 
 
@@ -56,6 +59,7 @@ class RSNA(Dataset):
     stage: Literal["2", "1"] = param("2", "1: the first release, the InfoMask paper's")
     negatives: Literal["all", "normal"] = param("all", "normal: leave out negatives with another abnormality")
     view: Literal["all", "PA", "AP"] = param("all", "views to keep, from the files' headers; AP are often lying")
+    side: int = param(1024, "pixels a side of the images; those of a twin may be smaller", low=1)
 
     def samples(self) -> list[Sample]:
         """One sample an image, in the order of the label table."""
@@ -63,7 +67,7 @@ class RSNA(Dataset):
         return [
             Sample(
                 image_id=image, group=self._patients.get(image, image), label=self._targets[image],
-                located=bool(self._targets[image]), height=SIDE, width=SIDE,
+                located=bool(self._targets[image]), height=self.side, width=self.side,
                 metadata={"class": self._classes[image]} if image in self._classes else {},
             )
             for image in kept
@@ -85,6 +89,43 @@ class RSNA(Dataset):
     def truth(self, sample: Sample) -> Truth:
         """The boxes."""
         return Truth(np.array(self._boxes[sample.image_id], np.float64).reshape(-1, 4))
+
+    @classmethod
+    def write_twin(cls, request: TwinRequest) -> dict[str, int]:
+        """Stage 2 with drawn images: DICOM files, the label table at their size, and the detailed classes.
+
+        Negatives are all drawn as normal. The header table, if given, tells sex, age, view and pixel spacing.
+        """
+        table = twin.read_published(request.labels, _LABELS)
+        images = list(dict.fromkeys(image for _, (image, *_) in table))
+        kept = dict.fromkeys(images[:: max(1, len(images) // request.most)][: request.most] if request.most else images)
+        rows = [row for row in table if row[1][0] in kept]
+        boxes: dict[str, list[tuple[float, ...]]] = {image: [] for image in kept}
+        for line, (image, target, *texts) in rows:
+            if target == "1":
+                boxes[image].append(tuple(number(request.labels, line, text) for text in texts))
+        twin.open_output(request.output, request.size)
+        scale, folder = request.size / SIDE, request.output / "stage_2_train_images"
+        headers = {} if request.headers is None else _headers(request.headers)
+        todo = [
+            twin.TwinImage(
+                folder / f"{image}.dcm", i, tuple(tuple(v / SIDE for v in box) for box in boxes[image]),
+                {"PatientID": image, **headers.get(image, {})},
+            )
+            for i, image in enumerate(kept)
+        ]  # fmt: skip
+        twin.write_images(todo, request.size, request.n_workers, request.progress)
+        labels = [
+            (image, *(repr(v * scale) for v in box), "1") if box else (image, "", "", "", "", "0")
+            for image in kept
+            for box in boxes[image] or [()]
+        ]
+        classes = [(image, "Lung Opacity" if boxes[image] else NORMAL) for image in kept]
+        twin.write_table(request.output / "stage_2_train_labels.csv", _LABEL_HEADER, labels)
+        twin.write_table(request.output / "stage_2_detailed_class_info.csv", ("patientId", "class"), classes)
+        return {
+            "images": len(kept), "positives": sum(map(bool, boxes.values())), "boxes": sum(map(len, boxes.values())),
+        }  # fmt: skip
 
     def remarks(self) -> list[str]:
         """What cannot be known from these files."""
@@ -173,3 +214,15 @@ class RSNA(Dataset):
                 fix="Use the organisers' mapping, or take the file away to split by image.",
             )  # fmt: skip
         return {image: str(int(patient)) for image, patient in found.items()}
+
+
+def _headers(path: Path) -> dict[str, dict[str, Any]]:
+    """Header fields of each image from a table of them."""
+    columns = ("PatientID", "PatientSex", "PatientAge", "ViewPosition", "PixelSpacing")
+    return {
+        image: {
+            "PatientSex": sex, "PatientAge": f"{int(float(age or 0)):03d}Y", "ViewPosition": view,
+            "PixelSpacing": [number(path, line, spacing)] * 2,
+        }
+        for line, (image, sex, age, view, spacing) in twin.read_published(path, columns)
+    }  # fmt: skip

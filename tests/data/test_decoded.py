@@ -363,9 +363,9 @@ def test_prepare_shows_the_splits_and_writes_the_manifest(data: Path, tmp_path: 
     assert "to decode" not in second.stdout
     (pixels,) = (tmp_path / "cache").glob(f"*/{PIXELS}")
     assert map_pixels(pixels, 16).shape == (60, 16, 16)
-    run = run_python(*WSLBENCH, "run", "--datasets", str(data), "--methods", "center_box", "--seeds", "1", "--image-size",
-                     "16", "--device", "cpu", "--min-val-located", "5", "--set", "recipe.width=0.1", "--epochs", "1",
-                     cwd=tmp_path, env=cache)  # fmt: skip
+    run = run_python(*WSLBENCH, "run", "--datasets", str(data), "--methods", "center_box", "--seeds", "1",
+                     "--image-size", "16", "--device", "cpu", "--min-val-located", "5", "--set", "recipe.width=0.1",
+                     "--epochs", "1", cwd=tmp_path, env=cache)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert "to decode" not in run.stdout  # a run takes what was prepared
 

@@ -106,7 +106,7 @@ def _score(source: Any, external: Any, spec: Any, folder: Path, compat: str | No
         checked.append(check_fit(source, external, dataset))
 
     with Preparing(console) as preparing:
-        plan = study.open_study(spec, folder, preparing.update, check)
+        plan = study.open_study(spec, folder, preparing.update, preparing.say, check)
     dataset = plan.datasets[0]
     if score_maps(source, checked[0], external, plan.rules, dataset, folder):
         console.print(f"{external.name}, seed {external.seed}: takes the place of what was scored before.")

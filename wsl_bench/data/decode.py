@@ -7,15 +7,12 @@ sha256. What is decoded is on the device every few hundred images, so an interru
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,8 @@ from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.rows import Pixels
 from wsl_bench.data.samples import Dataset, Sample
 from wsl_bench.errors import DataError, UsageError
-from wsl_bench.processes import as_worker_of
+from wsl_bench.processes import in_order
 
-_CHUNK = 16  # images handed to a worker at once
 _FLUSHED = 256  # images between two flushes to the device
 _FEW, _FEW_DRAWN = 200, 5000  # files, and images drawn, that are done sooner than workers have started
 Outcome = tuple[Entry, Pixels] | DataError
@@ -144,37 +140,29 @@ def _outcomes(dataset: Dataset, samples: Sequence[Sample], size: int, how: How) 
 def _by_workers(
     samples: Sequence[Sample], size: int, n_workers: int, registered: tuple[str, Mapping[str, Any]]
 ) -> Iterator[Outcome]:
-    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker, (os.getpid(), *registered))
     try:
-        ahead: deque[Future[list[Outcome]]] = deque()  # a bounded number: results wait in memory
-        for first in range(0, len(samples), _CHUNK):
-            ahead.append(pool.submit(_decode_chunk, samples[first : first + _CHUNK], size))
-            if len(ahead) > 4 * n_workers:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
+        yield from in_order(
+            partial(_decode_chunk, size=size), samples, n_workers, start=partial(_open_dataset, *registered)
+        )
     except BrokenProcessPool:
         raise UsageError(
             "a process that decodes images was ended, by the system if memory was short. What was decoded is kept; "
             "the same command continues."
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-_worker_dataset: Dataset
+_opened: Dataset  # of a worker
 
 
-def _start_worker(parent: int, name: str, values: Mapping[str, Any]) -> None:
+def _open_dataset(name: str, values: Mapping[str, Any]) -> None:
     from wsl_bench import params, registry
 
-    global _worker_dataset
-    as_worker_of(parent)
-    _worker_dataset = params.build(registry.discover("dataset").get(name).cls, name, values)
+    global _opened
+    _opened = params.build(registry.discover("dataset").get(name).cls, name, values)
 
 
 def _decode_chunk(samples: Sequence[Sample], size: int) -> list[Outcome]:
-    return [_outcome(_worker_dataset, sample, size) for sample in samples]
+    return [_outcome(_opened, sample, size) for sample in samples]
 
 
 def _outcome(dataset: Dataset, sample: Sample, size: int) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from wsl_bench.errors import UsageError
 from wsl_bench.params import Component
 
 Split = Literal["train", "val", "test"]
@@ -60,6 +62,29 @@ class Truth:
         return rasterize_boxes(self.boxes, height, width)
 
 
+@dataclass(frozen=True)
+class TwinRequest:
+    """What `Dataset.write_twin` is asked for.
+
+    Attributes:
+        labels: the published label table.
+        headers: a published table of header fields, or None.
+        output: folder to write.
+        size: side of the images, pixels.
+        most: images to draw, evenly from the table; None: all.
+        n_workers: processes that draw.
+        progress: called with (images there, images in all).
+    """
+
+    labels: Path
+    headers: Path | None
+    output: Path
+    size: int
+    most: int | None
+    n_workers: int
+    progress: Callable[[int, int], None]
+
+
 class Dataset(Component):
     """Base of a registered dataset. Subclasses give samples, images and ground truth.
 
@@ -100,6 +125,15 @@ class Dataset(Component):
     def details(self, sample: Sample) -> dict[str, str]:
         """Further metadata that only the image's file holds (view, sex, age); read when it is decoded."""
         return {}
+
+    @classmethod
+    def write_twin(cls, request: TwinRequest) -> dict[str, int]:
+        """Write drawn images with these labels in the publisher's layout; what was written, counted, by name.
+
+        Raises:
+            UsageError: this dataset has no twin.
+        """
+        raise UsageError(f"{cls.__name__} has no twin: it is not drawn from a published label table. Try rsna.")
 
     def remarks(self) -> list[str]:
         """What a reader of the results has to know of these files, one sentence each; shown and recorded."""

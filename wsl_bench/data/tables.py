@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wsl_bench.errors import DataError
@@ -38,12 +38,21 @@ def read_lines(path: Path, *, fix: str, missing: str | None = None) -> list[Row]
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            return [(reader.line_num, fields) for fields in reader if fields]
+            return text_lines(file)
     except FileNotFoundError:
         raise DataError(path, expected="a CSV table", found="no such file", fix=missing or fix) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, expected="a CSV table in UTF-8", found=str(error), fix=fix) from None
+
+
+def text_lines(text: Iterable[str]) -> list[Row]:
+    """Lines of CSV text that are not empty, each with its number.
+
+    Raises:
+        csv.Error: not CSV.
+    """
+    reader = csv.reader(text, strict=True)
+    return [(reader.line_num, fields) for fields in reader if fields]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
@@ -55,7 +64,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     Raises:
         DataError: not a CSV table in UTF-8, a column missing, a row that is too short, no row at all.
     """
-    rows = read_lines(path, fix="Download it again.")
+    return rows_of(path, read_lines(path, fix="Download it again."), columns)
+
+
+def rows_of(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """The same for lines that were read before; `path` is what errors name.
+
+    Raises:
+        DataError: see `read_rows`.
+    """
     header = [_plain(field) for field in rows[0][1]] if rows else []
     missing = [column for column in columns if _plain(column) not in header]
     if missing:

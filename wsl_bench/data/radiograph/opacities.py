@@ -60,6 +60,11 @@ def draw_lesions(rng: np.random.Generator, thorax: Thorax) -> list[Opacity]:
     return _draw(rng, thorax, mottled=True)
 
 
+def lesion_at(rng: np.random.Generator, box: tuple[float, float, float, float]) -> Opacity:
+    """A lesion of this centre (x, y) and these half axes."""
+    return _opacity(rng, box, float(rng.random()), mottled=True)
+
+
 def draw_shadows(rng: np.random.Generator, thorax: Thorax, diseased: bool) -> list[Opacity]:
     """Benign shadows: a set in place of the lesions if healthy, and one more in some images of either label."""
     extra, clear = rng.random(2) < (_EXTRA_SHARE, _CLEAR_SHARE)

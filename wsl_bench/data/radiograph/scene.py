@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wsl_bench.data.radiograph import _ink, _kernels
 from wsl_bench.data.radiograph.anatomy import FloatArray, Thorax, draw_bones, draw_thorax, draw_vessels
 from wsl_bench.data.radiograph.distractors import draw_distractors, draw_marker, draw_tube
-from wsl_bench.data.radiograph.opacities import draw_lesions, draw_shadows
+from wsl_bench.data.radiograph.opacities import draw_lesions, draw_shadows, lesion_at
 from wsl_bench.data.radiograph.streams import TUBE_SHARE, Part, label, stream
 
 MASK_LEVEL = 0.1  # share of a lesion's peak above which a pixel belongs to its mask
@@ -67,6 +67,34 @@ def render(
     density = scene.density
     if lesion and diseased:
         density = density + _draw_lesions(data_seed, index, scene).sum(axis=0)
+    return _expose(data_seed, index, density, dose)
+
+
+def render_at(data_seed: int, index: int, size: int, boxes: FloatArray) -> npt.NDArray[np.uint8]:
+    """Patient number `index` with a lesion that fills each of these boxes, lung or not; healthy without boxes.
+
+    Args:
+        boxes: (K, 4) x, y, width, height as fractions of the image side.
+
+    Returns:
+        (size, size) uint8.
+    """
+    scene = _draw_patient(data_seed, index, size, diseased=len(boxes) > 0, tube=None)
+    rng, everywhere = stream(data_seed, index, Part.LESIONS), np.ones((size, size))
+    density = scene.density
+    # In a frame of its own, upright and to one side of the midline, which cuts no box in two.
+    frame = scene.thorax._replace(tilt=0.0, zoom=1.0, shift_x=-1.0, shift_y=0.0)
+    for x, y, width, height in boxes:
+        lesion = lesion_at(rng, (x + 0.5 * width + 0.5, y + 0.5 * height - 0.5, 0.5 * width, 0.5 * height))
+        layer = np.zeros((size, size))
+        _ink.add_opacity(frame, lesion, rng.standard_normal(_LATTICE), everywhere, layer)
+        _ink.blur(layer, scene.blur)
+        density = density + layer
+    return _expose(data_seed, index, density, 1.0)
+
+
+def _expose(data_seed: int, index: int, density: FloatArray, dose: float) -> npt.NDArray[np.uint8]:
+    size = density.shape[0]
     rng = stream(data_seed, index, Part.FILM)
     low, high = rng.uniform(-0.04, 0.12), rng.uniform(0.90, 1.15)
     gamma, noise = rng.uniform(0.75, 1.45), rng.uniform(0.006, 0.024)

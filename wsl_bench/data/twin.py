@@ -1,0 +1,165 @@
+"""Twins: drawn radiographs in place of a dataset's images, in its publisher's layout, from its real label table.
+
+They let a whole study be rehearsed and measured, files and all, where the images themselves are not at hand. A box of
+the table becomes a lesion of that place and size on a phantom patient; an image without a box is a healthy patient.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsl_bench.data.tables import Row, rows_of, text_lines
+from wsl_bench.errors import DataError, UsageError
+from wsl_bench.processes import in_order
+from wsl_bench.store.atomic import atomic_write, make_folder
+
+NOTICE = "TWIN.txt"
+_SEED = 7_000_000  # of the patients: none of them is one of the embedded phantom's
+
+
+@dataclass(frozen=True)
+class TwinImage:
+    """One image to draw.
+
+    Attributes:
+        file: where; a suffix of .dcm is written as DICOM with baseline JPEG, any other as its suffix says.
+        number: of the patient drawn.
+        boxes: x, y, width, height, as fractions of the image side; none for a healthy patient.
+        fields: of the DICOM header, by their DICOM names.
+    """
+
+    file: Path
+    number: int
+    boxes: tuple[tuple[float, ...], ...]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_published(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Rows of a published table, plain or as the one file of a .zip or in a .gz.
+
+    Raises:
+        DataError: see `read_rows`.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                content = archive.read(archive.namelist()[0])
+        elif path.suffix == ".gz":
+            content = gzip.decompress(content)
+        return rows_of(path, text_lines(io.StringIO(content.decode("utf-8-sig"), newline="")), columns)
+    except FileNotFoundError:
+        raise DataError(path, expected="a CSV table", found="no such file", fix="Correct --labels.") from None
+    except (OSError, EOFError, IndexError, UnicodeDecodeError, csv.Error, zipfile.BadZipFile) as error:
+        raise DataError(
+            path, expected="a CSV table, plain, .zip or .gz", found=str(error), fix="Download it again."
+        ) from None
+
+
+def open_output(output: Path, size: int) -> None:
+    """Make the folder of a twin, or go on in one of the same size; its notice says what it is.
+
+    Raises:
+        UsageError: a file, or a folder with something else in it.
+    """
+    notice = (
+        f"Drawn radiographs of {size} x {size} pixels in the layout of a published dataset (wslbench twin). Labels and "
+        "boxes are the published ones; no pixel is of a patient.\n"
+    )
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: expected a folder, found a file.")
+    if output.is_dir() and any(output.iterdir()):
+        found = (output / NOTICE).read_text(encoding="utf-8") if (output / NOTICE).is_file() else "other files"
+        if found != notice:
+            raise UsageError(f"--output {output}: expected a new or empty folder or this twin begun, found: {found}")
+    make_folder(output.absolute())
+    atomic_write(output / NOTICE, notice.encode())
+
+
+def write_images(images: Sequence[TwinImage], size: int, n_workers: int, progress: Callable[[int, int], None]) -> None:
+    """Draw and write the images that are not there yet.
+
+    Args:
+        size: side of the images, pixels.
+        progress: called with (images there, images in all).
+
+    Raises:
+        UsageError: pydicom is missing, or a worker was ended.
+    """
+    todo = [image for image in images if not image.file.is_file()]
+    for folder in sorted({image.file.parent for image in todo}):
+        make_folder(folder)
+    done = len(images) - len(todo)
+    try:
+        for _ in in_order(partial(_write_chunk, size=size), todo, n_workers):
+            done += 1
+            progress(done, len(images))
+    except BrokenProcessPool:
+        raise UsageError("a process that draws images was ended; the same command continues.") from None
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table as its publisher would."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    atomic_write(path, out.getvalue().encode())
+
+
+def _write_chunk(images: Sequence[TwinImage], size: int) -> list[None]:
+    from wsl_bench.data.radiograph import scene
+
+    for image in images:
+        pixels = scene.render_at(_SEED, image.number, size, np.array(image.boxes, np.float64).reshape(-1, 4))
+        atomic_write(image.file, _as_dicom(pixels, image.fields) if image.file.suffix == ".dcm" else _as_png(pixels))
+    return [None] * len(images)
+
+
+def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    return _coded(pixels, "PNG")
+
+
+def _coded(pixels: npt.NDArray[np.uint8], form: str, **options: Any) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, form, **options)
+    return out.getvalue()
+
+
+def _as_dicom(pixels: npt.NDArray[np.uint8], fields: Mapping[str, Any]) -> bytes:
+    """A secondary-capture file of one 8-bit frame in baseline JPEG, as those of the RSNA challenge."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
+    uid = generate_uid(entropy_srcs=[str(fields.get("PatientID", "")), "twin"])
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = uid
+    data.Modality, data.ConversionType, data.BodyPartExamined = "CR", "WSD", "CHEST"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PixelRepresentation = 7, 0
+    for name, value in fields.items():
+        setattr(data, name, value)
+    data.PixelData = encapsulate([_coded(pixels, "JPEG", quality=90)])
+    data["PixelData"].is_undefined_length = True
+    out = io.BytesIO()
+    data.save_as(out, enforce_file_format=True)
+    return out.getvalue()
