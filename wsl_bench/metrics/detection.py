@@ -48,7 +48,9 @@ def detect(scores: NDArray[np.float32], threshold: np.float32) -> Detections:
     components, n = ndimage.label(scores >= threshold, structure=np.ones((3, 3), dtype=np.bool_))
     if n == 0:
         return Detections(np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.float32))
-    maxima = np.asarray(ndimage.maximum(scores, components, np.arange(1, n + 1)), dtype=np.float32)
+    maxima = np.zeros(n, dtype=np.float32)
+    lit = np.flatnonzero(components)
+    np.maximum.at(maxima, components.reshape(-1)[lit] - 1, scores.reshape(-1)[lit])  # ndimage.maximum sorts all pixels
     # scipy numbers components by their first pixel.
     kept = np.argsort(-maxima, kind="stable")[:MOST_DETECTIONS]
     slices = ndimage.find_objects(components)

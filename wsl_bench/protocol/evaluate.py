@@ -26,8 +26,12 @@ def tally(scores: RawScores, point: OperatingPoint, weak: WeakView, truth: Truth
     Raises:
         MethodError: a map cannot be tallied; the text names the image.
     """
-    scaled = point.scaling().apply(scores.maps)
-    return count(lambda i: to_truth_resolution(scaled[i], weak.frames[i]), scores.probability, point.k(), weak, truth)
+    scaling, maps = point.scaling(), scores.maps  # one by one: a scaled copy of all would take as much memory again
+
+    def map_of(i: int) -> Maps:
+        return to_truth_resolution(scaling.apply(maps[i]), weak.frames[i])
+
+    return count(map_of, scores.probability, point.k(), weak, truth)
 
 
 def count(

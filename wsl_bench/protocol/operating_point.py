@@ -98,9 +98,8 @@ def fit_threshold(raw: Maps, competing: tuple[Scaling, ...], val: ValidationSpli
     Returns:
         The fit; among tied thresholds the lowest, k / 1000 with k from 1 to 1000.
     """
-    frames, scaled = val.weak.frames, [scaling.apply(raw) for scaling in competing]
-    ways = [partial(_at_truth_resolution, maps, frames) for maps in scaled]
-    return best_fit(dict(zip(competing, ways, strict=True)), val, rules)
+    ways = {scaling: partial(_at_truth_resolution, scaling, raw, val.weak.frames) for scaling in competing}
+    return best_fit(ways, val, rules)
 
 
 def best_fit(competing: Mapping[Scaling, Callable[[int], Maps]], val: ValidationSplit, rules: Rules) -> Fit:
@@ -114,8 +113,8 @@ def best_fit(competing: Mapping[Scaling, Callable[[int], Maps]], val: Validation
     return max(fits, key=lambda fit: fit.value)
 
 
-def _at_truth_resolution(scaled: Maps, frames: Sequence[Letterbox], i: int) -> Maps:
-    return to_truth_resolution(scaled[i], frames[i])
+def _at_truth_resolution(scaling: Scaling, raw: Maps, frames: Sequence[Letterbox], i: int) -> Maps:
+    return to_truth_resolution(scaling.apply(raw[i]), frames[i])
 
 
 def _located_counts(map_of: Callable[[int], Maps], val: ValidationSplit, *, boxes: bool) -> LocatedCounts:

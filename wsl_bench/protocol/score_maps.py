@@ -46,10 +46,10 @@ class Scaling:
     factor: float
 
     def apply(self, raw: Maps) -> Maps:
-        """(N, h, w) raw -> (N, h, w) in [0, 1]; negative values count as no evidence."""
+        """(..., h, w) raw -> the same shape in [0, 1]; negative values count as no evidence."""
         positive = np.maximum(raw, 0)
         if self.kind == "image":
-            peak = positive.max(axis=(1, 2), keepdims=True)
+            peak = positive.max(axis=(-2, -1), keepdims=True)
             return np.asarray(positive / np.where(peak > 0, peak, 1), np.float32)
         return np.minimum(positive / np.float32(self.factor), 1)
 
