@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from conftest import SHARED_DATA, run_python
+from conftest import ROOT, SHARED_DATA, run_python
 
 from wsl_bench import params, registry
 from wsl_bench.data.decode import How
@@ -20,6 +22,7 @@ from wsl_bench.data.prepare import prepare
 
 LABELS = SHARED_DATA / "labels" / "kaggle_stage_2_train_labels.csv.zip"
 HEADERS = SHARED_DATA / "labels" / "kaggle_stage_2_train_images_dicom_headers.csv.gz"
+PAGE = ROOT / "docs" / "datasets.md"
 SIZE, N = 64, 200
 WSLBENCH = ("-m", "wsl_bench.cli.main")
 TWIN = (*WSLBENCH, "twin", "rsna", "--labels", str(LABELS), "--headers", str(HEADERS), "--size", str(SIZE), "--images",
@@ -138,6 +141,28 @@ def test_a_study_runs_on_it(twin: Path, tmp_path: Path) -> None:
     # The whole image as a mask: its IoU is the share of the boxes, whatever the network learnt.
     assert rows.loc["whole_image", "iou"] == pytest.approx(np.mean(union), abs=1e-9)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["remarks"]
+
+
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    """docs/datasets.md, with fewer images; what is drawn at the published size stands in for the published files."""
+    with zipfile.ZipFile(LABELS) as archive:
+        (tmp_path / "stage_2_train_labels.csv").write_bytes(archive.read(archive.namelist()[0]))
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.S) for line in
+             block.splitlines()]  # fmt: skip
+    published = [*WSLBENCH, "twin", "rsna", "--labels", str(LABELS), "--output", "RSNA", "--size", "1024", "--images",
+                 "64"]  # fmt: skip
+    assert run_python(*published, cwd=tmp_path).returncode == 0
+    small = {"twin": ("--images", "160"), "prepare": ("--image-size", "64"), "run": ("--image-size", "32", "--epochs",
+             "1", "--set", "recipe.width=0.1", "--min-val-located", "5", "--device", "cpu")}  # fmt: skip
+    done = []
+    for line in lines:
+        program, command, *arguments = shlex.split(line)
+        assert program == "wslbench"
+        result = run_python(*WSLBENCH, command, *arguments, *small[command], cwd=tmp_path)
+        assert result.returncode == 0, f"{line}\n{result.stdout}\n{result.stderr}"
+        done.append(command)
+    assert done == ["prepare", "twin", "prepare", "run"]
+    assert len(pd.read_csv(tmp_path / "rsna_splits.csv")) == 64
 
 
 def test_an_interrupted_twin_goes_on(tmp_path: Path) -> None:

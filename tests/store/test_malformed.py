@@ -10,6 +10,7 @@ import json
 import pickle
 import shutil
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from malformed import ABSENT, FEW, MANY, Crafted, Format, check, edited, without
 from safetensors.torch import load, save
 
 from wsl_bench import params, registry
+from wsl_bench.data.decoded import INDEX, PIXELS
 from wsl_bench.data.prepare import prepare
 from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.leaderboard.build import _attempt_notes, _costs, build_leaderboard
@@ -245,6 +247,34 @@ def _prepare_again(root: Path) -> Any:
     return load_weak(folder, "test"), load_truth(folder, "val")  # that it is there is all that is asked of hashes.json
 
 
+def _decoded(root: Path, file: str) -> Path:
+    _read_decoded(root, tiny_folder(root / "data", n=15, size=(12, 10)))
+    return root / "decoded" / file
+
+
+def _read_decoded(root: Path, data: Path | None = None) -> Any:
+    cls = registry.discover("dataset").get("folder").cls
+    dataset = params.build(cls, "folder", {"root": data or root / "data"})
+    found = prepare("tiny", dataset, 8, root / "prepared", cache=root / "decoded")
+    views = [load_weak(found.folder, split) for split in ("train", "val", "test")]
+    # Where in the file an image lies may change, if it is decoded again.
+    return found.hashes, [(view.image_ids, view.labels, view.frames, view.images[:]) for view in views]
+
+
+def _crafted_index(whole: bytes) -> Crafted:
+    """Lines with a valid checksum and a field of another kind, or without it."""
+    first, *rest = whole.splitlines()
+    fields = json.loads(first.partition(b" ")[2])
+    wrong: list[Any] = [None, True, "x", -1, 2.5, 10**30, [], {}, {"a": 3}, [[]]]
+    lines = {f"{key} {i}": {**fields, key: value} for key in fields for i, value in enumerate(wrong)}
+    lines |= {f"no {key}": {k: v for k, v in fields.items() if k != key} for key in fields}
+    source = fields["source"]
+    lines |= {f"source {k} {i}": {**fields, "source": {**source, k: v}} for k in source for i, v in enumerate(wrong)}
+    texts = {what: json.dumps(line).encode() for what, line in lines.items()}
+    texts |= {"a list": b"[]", "a number": b"3", "deep": b"[" * 9000, "no text": b"\xff", "empty": b""}
+    return {what: b"\n".join([b"%08x %s" % (zlib.crc32(text), text), *rest]) + b"\n" for what, text in texts.items()}
+
+
 # No sha256 of its own in run.json, at_work.json and costs/: what they say costs no result, and another number passes.
 OTHERS = [
     Format("run.json", _old_run, _read_run, False, (), _crafted_run),
@@ -254,6 +284,8 @@ OTHERS = [
            _crafted_arrays),
     Format("prepared truth (npz)", lambda root: _prepared(root, "test-truth.npz"), _read_prepared, True, (),
            _crafted_arrays),
+    Format("decoded index", lambda root: _decoded(root, INDEX), _read_decoded, True, (), _crafted_index),
+    Format("decoded pixels", lambda root: _decoded(root, PIXELS), _read_decoded, True),
     Format("prepared hashes", lambda root: _prepared(root, "hashes.json"), _prepare_again, True),
 ]  # fmt: skip
 

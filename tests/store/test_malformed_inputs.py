@@ -5,8 +5,10 @@ What a run writes itself is in test_malformed.py, weights and plug-ins in test_m
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.images import read_grey
 from wsl_bench.data.prepare import prepare
 from wsl_bench.data.prepared import load_truth, load_weak
+from wsl_bench.data.twin import read_published
 from wsl_bench.external.check import check_maps
 from wsl_bench.external.read import open_maps
 from wsl_bench.leaderboard.strata import read_labels
@@ -99,7 +102,40 @@ def _crafted_labels(whole: bytes) -> Crafted:
     return dict(tables[:: max(1, len(tables) // 60)])
 
 
+def _twin_labels(suffix: str) -> Callable[[Path], Path]:
+    table = b"patientId,x,y,width,height,Target\n" + b"".join(
+        b"im%02d,%d.0,8.5,20.0,30.0,1\nno%02d,,,,,0\n" % (i, i, i) for i in range(12)
+    )
+
+    def make(root: Path) -> Path:
+        path = root / f"labels{suffix}"
+        if suffix == ".csv.zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("labels.csv", table)
+        else:
+            path.write_bytes(gzip.compress(table, mtime=0))
+        return path
+
+    return make
+
+
+def _read_twin_labels(root: Path) -> Any:
+    (path,) = root.glob("labels.csv*")
+    return read_published(path, ("patientId", "x", "y", "width", "height", "Target"))
+
+
+def _crafted_archives(whole: bytes) -> Crafted:
+    two, bomb = io.BytesIO(), io.BytesIO()
+    for file, members in ((two, {"a.csv": b"x", "b.csv": b"y"}), (bomb, {"a.csv": b"0" * 2**28 + b"1"})):
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    return {"two files": two.getvalue(), "a bomb": bomb.getvalue(), "a packed bomb": gzip.compress(b"0" * 2**28 + b"1")}
+
+
 TABLES = [
+    Format("twin's labels (zip)", _twin_labels(".csv.zip"), _read_twin_labels, False, (), _crafted_archives),
+    Format("twin's labels (gz)", _twin_labels(".csv.gz"), _read_twin_labels, False, (), _crafted_archives),
     Format("study.toml", _study, lambda root: with_fields(RunSpec(), read_study(root / "study.toml")), False, (),
            _crafted_study),
     Format("labels.csv", lambda root: _data(root, "labels.csv"), _read_data, False, ("tiny", "image 'case"),

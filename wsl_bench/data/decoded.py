@@ -140,11 +140,24 @@ def _read_index(path: Path) -> list[Entry]:
     """The entries whose lines are whole."""
     if not path.is_file():
         return []
-    found = []
-    for line in path.read_bytes().split(b"\n"):
-        checksum, _, text = line.partition(b" ")
-        if checksum == b"%08x" % zlib.crc32(text):
-            fields = json.loads(text)
-            source = fields.pop("source")
-            found.append(Entry(**fields, source=None if source is None else Source(**source)))
-    return found
+    lines = (line.partition(b" ") for line in path.read_bytes().split(b"\n"))
+    found = [_entry(text) for checksum, _, text in lines if checksum == b"%08x" % zlib.crc32(text)]
+    return [entry for entry in found if entry is not None]
+
+
+def _entry(text: bytes) -> Entry | None:
+    """What a line says, or None where it is none of this version's."""
+    try:
+        fields = json.loads(text)
+        given = fields.pop("source")
+        source = None if given is None else Source(**given)
+        entry = Entry(**fields, source=source)
+        bytes.fromhex(entry.pixels_sha256)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
+    numbers = [entry.height, entry.width, entry.crc32, entry.row]
+    numbers += [] if source is None else [source.size, source.modified, source.changed]
+    texts = [entry.image_id, *entry.details.values()] if isinstance(entry.details, dict) else [None]
+    texts += [] if source is None else [source.sha256]
+    typed = all(type(n) is int for n in numbers) and all(isinstance(t, str) for t in texts)
+    return entry if typed and 0 <= entry.crc32 < 2**32 else None

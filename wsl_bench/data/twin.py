@@ -6,16 +6,17 @@ the table becomes a lesion of that place and size on a phantom patient; an image
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from wsl_bench.processes import in_order
 from wsl_bench.store.atomic import atomic_write, make_folder
 
 NOTICE = "TWIN.txt"
+_MOST_BYTES = 2**28  # of a table; the largest published one has 8 MB
 _SEED = 7_000_000  # of the patients: none of them is one of the embedded phantom's
 
 
@@ -53,19 +55,33 @@ def read_published(path: Path, columns: Sequence[str]) -> list[Row]:
         DataError: see `read_rows`.
     """
     try:
-        content = path.read_bytes()
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                content = archive.read(archive.namelist()[0])
-        elif path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with _unpacked(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes, unpacked")
         return rows_of(path, text_lines(io.StringIO(content.decode("utf-8-sig"), newline="")), columns)
+    except DataError:
+        raise
     except FileNotFoundError:
-        raise DataError(path, expected="a CSV table", found="no such file", fix="Correct --labels.") from None
-    except (OSError, EOFError, IndexError, UnicodeDecodeError, csv.Error, zipfile.BadZipFile) as error:
+        raise DataError(path, expected="a CSV table", found="no such file", fix="Correct the path.") from None
+    except Exception as error:  # zipfile, gzip and zlib raise many types on damaged files
         raise DataError(
             path, expected="a CSV table, plain, .zip or .gz", found=str(error), fix="Download it again."
         ) from None
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if len(names) != 1:
+                raise ValueError(f"{len(names)} files in the archive, where one is expected")
+            with archive.open(names[0]) as file:
+                yield file
+    else:
+        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            yield file
 
 
 def open_output(output: Path, size: int) -> None:
