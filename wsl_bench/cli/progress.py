@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from wsl_bench.study import Todo
+if TYPE_CHECKING:  # torch comes with it, and not every command needs that
+    from wsl_bench.study import Todo
 
 
 class Preparing:
