@@ -8,19 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.errors import UsageError
 from wsl_bench.executors.local import run_jobs
 from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
 from wsl_bench.leaderboard.export import to_csv
 from wsl_bench.leaderboard.overall import Overall, overall, overall_rows, win_table
 from wsl_bench.plan import Plan, made_by_other_code, make_plan
+from wsl_bench.protocol.evaluate import display_sample
 from wsl_bench.protocol.job import Job
 from wsl_bench.report.density import write_densities
 from wsl_bench.report.overall import write_overall
-from wsl_bench.selection import Progress, Say, unheard
+from wsl_bench.selection import ChosenDataset, Progress, Say, unheard
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.at_work import AtWork
 from wsl_bench.store.atomic import atomic_write, remove_leftovers
+from wsl_bench.store.display import display_file, write_display
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
 from wsl_bench.store.run_file import read_run, write_run
@@ -78,7 +81,15 @@ def open_study(
         atomic_write(out / "manifests" / f"{name}.csv", dataset.prepared.manifest.csv().encode())
         if details := dataset.prepared.manifest.details_csv():
             atomic_write(out / DETAILS / f"{name}.csv", details.encode())
+        _keep_for_display(out, dataset, plan.rules.display_images)
     return plan
+
+
+def _keep_for_display(out: Path, dataset: ChosenDataset, n: int) -> None:
+    """What reports show beside the maps; a folder holds one content of a dataset, so once is enough."""
+    if not display_file(out, dataset.name).is_file():
+        weak, truth = load_weak(dataset.prepared.folder, "test"), load_truth(dataset.prepared.folder, "test")
+        write_display(out, dataset.name, weak, truth, display_sample(weak.image_ids, n))
 
 
 def remaining(plan: Plan, out: Path, *, retry_failed: bool) -> Todo:
