@@ -29,9 +29,9 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("written in place", "store/atomic.py", "        temporary.replace(path)\n",
+    Mutant("written in place", "store/atomic.py", "            temporary.replace(path)\n",
            "        path.write_bytes(content)\n        temporary.unlink()\n", "store/test_power_loss.py"),
-    Mutant("file not flushed", "store/atomic.py", "            os.fsync(file.fileno())\n", "",
+    Mutant("file not flushed", "store/atomic.py", "                os.fsync(file.fileno())\n", "",
            "store/test_power_loss.py"),
     Mutant("folder not flushed", "store/atomic.py", "    _flush_folder(path.parent)\n    return", "    return",
            "store/test_power_loss.py"),

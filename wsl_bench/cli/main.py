@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wsl_bench import __version__
-from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, prepare, run, score, status, twin
+from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, prepare, report, run, score, status, twin
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
 
@@ -55,6 +55,7 @@ app.command("overall")(overall.overall)
 app.command("score")(score.score)
 app.command("prepare")(prepare.prepare)
 app.command("twin")(twin.twin)
+app.command("report")(report.report)
 app.command("localize")(localize.localize)
 app.command("methods")(inspect.methods)
 app.command("datasets")(inspect.datasets)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wsl_bench.data.rows import Pixels
-from wsl_bench.store.atomic import atomic_write, make_folder
+from wsl_bench.store.atomic import atomic_write, make_folder, named
 
 PIXELS, INDEX = "pixels.u8", "index.jsonl"
 
@@ -96,7 +96,7 @@ class DecodedImages:
         make_folder(self._folder)
         placed = [replace(entry, row=self._n_rows + i) for i, (entry, _) in enumerate(images)]
         squares = np.stack([square for _, square in images])
-        with self.pixels.open("r+b" if self.pixels.is_file() else "x+b") as file:
+        with named(self.pixels), self.pixels.open("r+b" if self.pixels.is_file() else "x+b") as file:
             file.seek(self._n_rows * self._size**2)
             file.write(squares.tobytes())
             file.flush()
@@ -113,7 +113,7 @@ class DecodedImages:
             self._forget = False
             return
         lines = b"".join(map(_to_line, entries))
-        with path.open("a+b") as file:
+        with named(path), path.open("a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 lines = lines if file.read(1) == b"\n" else b"\n" + lines  # a line that was cut off stays one

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +33,28 @@ def atomic_write(path: Path, content: bytes) -> str:
     make_folder(path.parent)
     temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(6)}")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        if isinstance(error, OSError):  # a failing write names no file, a failing open the temporary one
-            error.filename = str(path)
+        with named(path):
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     _flush_folder(path.parent)
     return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Have errors of the system name a file: a failing write names none, a failing open perhaps a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def make_folder(folder: Path) -> None:
