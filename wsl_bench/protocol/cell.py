@@ -134,16 +134,18 @@ class _Workshop:
         """Choose on validation, freeze, evaluate test, write the record."""
         method: Method = params.build(registry.discover("method").get(cell.method).cls, cell.method, cell.params)
         net, scores, point = self._choose(method, training)
+        val = evaluate.tally(scores, point, self._val.weak, self._val.truth).to_arrays()
+        record = self._record(cell, method, net, scores, point, training)
+        del scores  # the maps of a large split take gigabytes
         weak, truth = load_weak(self._folder, "test"), load_truth(self._folder, "test")
         evaluate.check_test_is_unseen(point, weak, truth)
         inputs = self._inputs(weak)
         test_scores = score(method, net, inputs, weak.image_ids)
         artefacts = {
-            "val": evaluate.tally(scores, point, self._val.weak, self._val.truth).to_arrays(),
+            "val": val,
             "test": evaluate.tally(test_scores, point, weak, truth).to_arrays(),
             "maps": self._display_maps(method, net, inputs, weak, test_scores, point),
         }
-        record = self._record(cell, method, net, scores, point, training)
         write_record(Path(self._job.out), cell.slug, record, artefacts)
 
     def _choose(self, method: Method, training: Training | None) -> tuple[nn.Module, RawScores, OperatingPoint]:

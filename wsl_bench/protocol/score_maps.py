@@ -59,7 +59,8 @@ def scalings(method: Method, validation_maps: Maps) -> tuple[Scaling, Scaling]:
     if method.bounded:
         return Scaling("none", 1.0), Scaling("image", 1.0)
     positive = np.maximum(validation_maps, 0)
-    factor = float(np.quantile(positive, 0.999)) or float(positive.max()) or 1.0
+    highest = float(positive.max())
+    factor = float(np.quantile(positive, 0.999, overwrite_input=True)) or highest or 1.0
     return Scaling("dataset", factor), Scaling("image", 1.0)
 
 
@@ -70,14 +71,21 @@ def score(method: Method, net: nn.Module, inputs: Inputs, image_ids: Sequence[st
         MethodError: wrong shapes, non-finite values, or a bounded method out of [0, 1].
     """
     net.eval()
-    maps, probabilities = [], []
+    maps: Maps | None = None
+    probabilities = []
     for start in range(0, len(inputs), MAP_BATCH):
         images = inputs.images(slice(start, start + MAP_BATCH))
         probability, batch_maps = _call(method, net, images)
-        maps.append(_checked_maps(method, batch_maps, image_ids[start : start + MAP_BATCH]))
+        checked = _checked_maps(method, batch_maps, image_ids[start : start + MAP_BATCH])
+        if maps is None:  # filled in place: of a large split, joining parts would take as much memory again
+            maps = np.empty((len(inputs), *checked.shape[1:]), np.float32)
+        elif checked.shape[1:] != maps.shape[1:]:
+            raise MethodError(f"score maps: expected {maps.shape[1:]} as before, found {checked.shape[1:]}.")
+        maps[start : start + MAP_BATCH] = checked
         if probability is not None:
             probabilities.append(_checked_probability(probability, image_ids[start : start + MAP_BATCH]))
-    return RawScores(np.concatenate(maps), np.concatenate(probabilities) if probabilities else None)
+    assert maps is not None
+    return RawScores(maps, np.concatenate(probabilities) if probabilities else None)
 
 
 def to_truth_resolution(scaled: Maps, frame: Letterbox) -> Maps:

@@ -18,7 +18,7 @@ from wsl_bench.store.display import Display, load_display
 from wsl_bench.store.records import Record
 
 STEPS = 200  # of the slider: thresholds k / 200, each on the grid of the tallies
-_MOST_BYTES = 15_000_000  # of all maps of a page, before they are deflated
+_MOST_BYTES = 9_500_000  # of all maps of a page, before they are deflated
 _SIDES = (16, 96)  # of a shown map, pixels
 
 
@@ -83,8 +83,8 @@ def _cell(values: Values, record: Record, threshold: float, display: Display, si
     if tuple(map(str, maps["image_ids"])) != display.image_ids:
         raise StoreError(f"{record.slug}: expected display maps of the images that the run shows, found others.")
     score = shrunk(np.asarray(maps["score"], np.float32), side)
-    # A map reaches step j of the slider exactly if it is at least j / STEPS.
-    levels = np.floor(score * STEPS + 1e-4).clip(0, STEPS).astype(np.uint8)
+    # A map reaches step j of the slider if it is at least j / STEPS; what half precision may have taken is given back.
+    levels = np.floor(score * (STEPS * (1 + 2**-10))).clip(0, STEPS).astype(np.uint8)
     ks = [*range(0, 1001, 1000 // STEPS)]
     places, k = _places(display, tally.image_ids), threshold_index(threshold)
     tp, fp = tally.true_positives[places], tally.false_positives[places]
