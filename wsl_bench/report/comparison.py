@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
-
 from wsl_bench.report.examples import Examples, Shown, choose_examples
 from wsl_bench.report.pictures import (
     LINE_HEIGHT,
@@ -17,13 +15,15 @@ from wsl_bench.report.pictures import (
     wrapped,
 )
 from wsl_bench.report.source import Drawn, Source
-from wsl_bench.report.style import COLUMN, TEXT
+from wsl_bench.report.style import COLUMN
 from wsl_bench.store.display import Display
 
 MOST = 7  # methods in one figure; more make further figures of the same images
 _LABELS = 0.42  # inches, left of the pictures
 _GAP = 0.03
+_QUANTILE = "quantile"
 _LARGEST = 0.8
+_NUMBER = 0.12  # below each mask
 
 
 def draw_comparison(source: Source, dataset: str) -> list[Drawn]:
@@ -48,13 +48,15 @@ def _sheet(source: Source, display: Display, examples: Examples, trainings: tupl
     width = min(_LARGEST, (COLUMN - _LABELS - 0.04) / (1 + len(trainings)) - _GAP)
     tallest = max(h / w for _, _, h, w in display.inside[list(examples.at)].tolist())
     height = width * min(2.0, tallest)
-    below = wrapped(f"{examples.rule()} Numbers: IoU.")
-    top = 0.08 + 0.075 * max(len(heading(one.name)) + 2 for one in trainings) ** 0.75
-    sheet = Sheet(top + len(examples.at) * (2 * height + 3 * _GAP) + 0.1 + LINE_HEIGHT * len(below))
+    below = wrapped(f"{examples.rule()} Numbers below masks: IoU.")
+    longest = max(len(line) for one in trainings for line in [_QUANTILE, *heading(one.name).split("\n")])
+    top, step = 0.1 + 0.063 * longest, 2 * height + 3 * _GAP + _NUMBER
+    end = top + len(examples.at) * step
+    sheet = Sheet(end + 0.1 + LINE_HEIGHT * len(below))
     _headings(sheet, trainings, top, width)
     maps = [source.maps(one.record)["score"] for one in trainings]
     for i, j in enumerate(examples.at):
-        y = top + i * (2 * height + 3 * _GAP)
+        y = top + i * step
         sheet.text(0.03, y + height, f"{100 * examples.quantiles[i]:.0f} %\n{examples.mean_iou[i]:.2f}", va="center")
         lines = [y, y + height + _GAP]
         upper, lower = (sheet.axes(_LABELS, line, width, height) for line in lines)
@@ -64,22 +66,18 @@ def _sheet(source: Source, display: Display, examples: Examples, trainings: tupl
             upper, lower = (sheet.axes(_LABELS + m * (width + _GAP), line, width, height) for line in lines)
             show_map(upper, fitted(own[j], display, j), 0, 1, display.truth[j][inside(display, j)])
             show_image(lower, display, j, outlined=True, mask=mask_of(own[j], one.threshold, display, j))
-            _number(lower, examples.iou[i, examples.trainings.index(one)])
-    sheet.text(0.05, top + len(examples.at) * (2 * height + 3 * _GAP) + 0.04, "\n".join(below))
+            iou = examples.iou[i, examples.trainings.index(one)]
+            middle = _LABELS + m * (width + _GAP) + width / 2
+            sheet.text(middle, y + 2 * height + 1.3 * _GAP, f"{iou:.2f}".removeprefix("0"), ha="center")
+    sheet.text(0.05, end + 0.04, "\n".join(below))
     return sheet
 
 
 def _headings(sheet: Sheet, trainings: tuple[Shown, ...], top: float, width: float) -> None:
     how = {"va": "bottom", "ha": "center", "rotation": 90, "linespacing": 0.95}
-    sheet.text(0.2, top - 0.04, "quantile,\nmean IoU", **how)
+    sheet.text(0.2, top - 0.04, f"{_QUANTILE},\nmean IoU", **how)
     for m, text in enumerate(["input,\ntruth", *(heading(one.name) for one in trainings)]):
         sheet.text(_LABELS + m * (width + _GAP) + width / 2, top - 0.04, text, **how)
-
-
-def _number(axis: Axes, iou: float) -> None:
-    text = f"{iou:.2f}".removeprefix("0")
-    axis.text(0.03, 0.03, text, transform=axis.transAxes, fontsize=TEXT, color="white", va="bottom", ha="left",
-              bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.6})  # fmt: skip
 
 
 def _caption(source: Source, dataset: str, examples: Examples, trainings: tuple[Shown, ...]) -> str:

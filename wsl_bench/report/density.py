@@ -90,13 +90,14 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7)
 
 
-def axis_top(peaks: dict[str, float]) -> tuple[float, dict[str, float]]:
+def axis_top(peaks: dict[str, float], share: float = 0.5) -> tuple[float, dict[str, float]]:
     """Where the axis ends, and the curves that go beyond it.
 
     Spikes (all maps blank, or nothing but a sliver inside the ground truth) must not flatten the rest: curves
-    three times as high as the median one are cut at the top and named.
+    three times as high as the median one (or another, at this share of them from the lowest) are cut at the top and
+    named.
     """
     ordered = sorted(peaks.values())
-    limit = 3 * ordered[(len(ordered) - 1) // 2]
+    limit = 3 * ordered[int((len(ordered) - 1) * share)]
     cut = {name: peak for name, peak in peaks.items() if peak > limit}
     return 1.1 * max(peak for peak in ordered if peak <= limit), cut

@@ -15,9 +15,9 @@ from wsl_bench.report.source import Drawn, Source
 from wsl_bench.report.style import COLUMN, HEADING, TEXT, MethodStyle, dress, plain
 
 METRICS = {
-    "iop": "IoP: share of the predicted area that is right",
-    "fpr": "FPR: share of the outside that is predicted",
-    "fnr": "FNR: share of the ground truth missed",
+    "iop": "IoP: part of the prediction that is right",
+    "fpr": "FPR: part of the outside predicted",
+    "fnr": "FNR: part of the ground truth missed",
     "iou": "IoU of prediction and ground truth",
     "dice": "Dice of prediction and ground truth",
 }
@@ -51,7 +51,8 @@ def draw_density(metric: str, source: Source, dataset: str) -> list[Drawn]:
     caption = (
         f"Density of {METRICS[metric]}, over located positives; one value an image and seed, pooled. Gaussian kernel "
         "reflected at 0 and 1, Silverman's bandwidth, at least 0.02. A curve's area is the share of maps that are not "
-        f"blank at their threshold; blank maps are the bars, and count as {'1' if metric == 'fnr' else '0'} in the "
+        "blank at their threshold; blank maps are the bars (in the order of the legend), and count as "
+        f"{'1' if metric == 'fnr' else '0'} in the "
         f"mean. n: {counts}. {cut}{source.about(dataset, pairs)}"
     )
     return [Drawn(source.file_name(f"density_{metric}", dataset), caption, figure)]
@@ -77,7 +78,7 @@ def _bars(
     axis.bar(range(len(shares)), list(shares.values()), width=0.8, color=[styles[name].colour for name in shares])
     axis.set_ylim(0, max(0.1, 1.1 * max(shares.values())))
     axis.set_xlim(-0.7, max(2, len(shares)) - 0.3)
-    axis.set_ylabel("share of maps that are blank", fontsize=TEXT)
+    axis.set_ylabel("share of maps", fontsize=TEXT)
     dress(axis)
     axis.set_xticks([(len(shares) - 1) / 2], [f"blank\n(= {counts_as})"])
     axis.tick_params(axis="x", length=0)
@@ -89,7 +90,7 @@ def _curves(axis: Axes, pooled: dict[str, tuple[Float, npt.NDArray[np.bool_]]], 
         name: density(values[~blank], AT) * (~blank).mean()
         for name, (values, blank) in pooled.items() if not blank.all()
     }  # fmt: skip
-    top, cut = axis_top({name: float(curve.max()) for name, curve in curves.items()}) if curves else (1.0, {})
+    top, cut = axis_top({name: float(curve.max()) for name, curve in curves.items()}, 0.25) if curves else (1.0, {})
     for name, (values, _) in pooled.items():
         curve = curves.get(name, np.zeros(len(AT)))
         mean = f"{values.mean():.2f}" if len(values) else "-"
@@ -102,4 +103,4 @@ def _curves(axis: Axes, pooled: dict[str, tuple[Float, npt.NDArray[np.bool_]]], 
     if not cut:
         return ""
     peaks = ", ".join(f"{name} {peak:.0f}" for name, peak in cut.items())
-    return f"Cut at the top of the axis, with their peaks: {peaks}. "
+    return f"Cut at the top of the axis, with their peaks (each over 3 times the lower quartile of peaks): {peaks}. "

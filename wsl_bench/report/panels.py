@@ -19,6 +19,9 @@ def method_panels(names: list[str]) -> tuple[Figure, list[Axes]]:
         axis.set_title(plain(name, 26), fontsize=TEXT, loc="left", pad=2)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
-        # Ticks of a shared axis stand under its lowest panel only, which here is the one above.
-        grid[lines - 2, columns - 1].tick_params(labelbottom=True)
+        # Ticks of a shared axis stand under its lowest panel only, which here is the one above; the empty place has
+        # room for them, so the layout need not make any.
+        above = grid[lines - 2, columns - 1]
+        above.tick_params(labelbottom=True)
+        above.xaxis.set_in_layout(False)
     return figure, axes[: len(names)]

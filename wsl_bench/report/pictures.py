@@ -75,7 +75,7 @@ def show_image(axis: Axes, display: Display, j: int, *, outlined: bool, mask: Ma
     crop = inside(display, j)
     grey = np.repeat(display.images[j][crop][..., None] / 255, 3, axis=2)
     if mask is not None:
-        grey[mask] = 0.45 * grey[mask] + 0.55 * np.array(to_rgb(MASK))
+        grey[mask] = 0.4 * grey[mask] + 0.6 * np.array(to_rgb(MASK))
     axis.imshow(grey, interpolation="nearest", aspect="equal")
     if outlined:
         outline(axis, display.truth[j][crop], OUTLINE)
@@ -97,7 +97,7 @@ def outline(axis: Axes, truth: Mask, colour: str) -> None:
     padded = np.pad(truth, 1).astype(np.float64)
     height, width = truth.shape
     axis.contour(np.arange(-1, width + 1), np.arange(-1, height + 1), padded, levels=[0.5], colors=[colour],
-                 linewidths=[0.8])  # fmt: skip
+                 linewidths=[0.6])  # fmt: skip
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 

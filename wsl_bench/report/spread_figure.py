@@ -83,7 +83,7 @@ def _pictures(maps: Maps, display: Display, rows: list[tuple[str, int]], text: s
         left = _LABELS + column * (width + _GAP)
         sheet.text(left + width / 2, 0.03, title, ha="center")
         if column:
-            _colour_bar(sheet.axes(left + 0.08, below + 0.04, width - 0.16, 0.07), *scales[title])
+            _colour_bar(sheet.axes(left + 0.03, below + 0.04, width - 0.06, 0.07), *scales[title])
     for i, (label, j) in enumerate(rows):
         top = _HEAD + i * (height + _GAP)
         sheet.text(0.03, top + height / 2, label, va="center")
@@ -106,6 +106,8 @@ def _colour_bar(axis: Axes, low: float, high: float) -> None:
     axis.set_yticks([])
     axis.set_xticks([0, 1], [f"{low:.2g}", f"{high:.2g}"])
     axis.tick_params(labelsize=TEXT, length=2, pad=1)
+    for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_horizontalalignment(side)
 
 
 def _dots(axis: Axes, spreads: list[Spread], seeds: list[int], style: MethodStyle) -> None:

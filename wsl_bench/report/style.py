@@ -24,7 +24,7 @@ TEXT = 7.0  # points: nothing is set smaller
 HEADING = 8.0
 Line = str | tuple[int, tuple[int, ...]]
 _LINES: tuple[Line, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "<", ">")
 # Places in COLOURS. InfoMask is green as in the paper's Figure 2.
 _OWN_COLOUR = {
     "gradcam": 0, "featuremask": 1, "infomask": 2, "chexcam": 3, "regl1": 4, "gradcam_encoder": 5, "infomask_asis": 6,

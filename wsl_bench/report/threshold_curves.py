@@ -15,7 +15,7 @@ from wsl_bench.metrics.grid import THRESHOLDS, threshold_index
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.report.panels import method_panels
 from wsl_bench.report.source import Drawn, Source
-from wsl_bench.report.style import COLUMN, GREY, HEADING, LINE, TEXT, MethodStyle, dress
+from wsl_bench.report.style import GREY, HEADING, LINE, TEXT, MethodStyle, dress
 
 METRICS = {"iou": "IoU", "iop": "IoP", "fpr": "FPR", "fnr": "FNR"}
 Float = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ def draw_thresholds(metric: str, source: Source, dataset: str) -> list[Drawn]:
         _panel(axis, row, metric, source.styles[row_name(values)])
     top = max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:
-        axis.set(xlim=(0, 1), ylim=(0, min(top, 1.03)))
+        axis.set(xlim=(0, 1), ylim=(0, min(top, 1.03)), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
     figure.supxlabel("threshold", fontsize=HEADING)
     figure.supylabel(f"mean {METRICS[metric]} over located positives", fontsize=HEADING)
     _legend(figure)
@@ -76,7 +76,7 @@ def _panel(axis: Axes, row: Row, metric: str, style: MethodStyle) -> None:
                       zorder=2.1 if on_test else 2)  # fmt: skip
             axis.plot([THRESHOLDS[k]], [curve[k]], linestyle="none", marker="o", markersize=3.2, zorder=3,
                       color=LINE, markerfacecolor=style.colour if on_test else "white", markeredgewidth=0.6,
-                      label=f"chosen {split} {seed}")  # fmt: skip
+                      clip_on=False, label=f"chosen {split} {seed}")  # fmt: skip
     dress(axis)
 
 
@@ -88,4 +88,3 @@ def _legend(figure: Figure) -> None:
                markerfacecolor="white", markeredgecolor=LINE, label="validation, chosen"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=TEXT, frameon=False)
-    figure.set_figwidth(COLUMN)

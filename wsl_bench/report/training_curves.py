@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wsl_bench.errors import NothingToDraw
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.report.source import Drawn, Pair, Source
 from wsl_bench.report.style import COLUMN, HEADING, LINE, TEXT, MethodStyle, dress, plain
 
-CURVES = {"loss": "training loss", "accuracy": "validation accuracy"}
+CURVES = {"loss": "training loss", "accuracy": "val. accuracy"}
 
 
 def draw_training(source: Source, dataset: str) -> list[Drawn]:
@@ -26,18 +28,20 @@ def draw_training(source: Source, dataset: str) -> list[Drawn]:
     pairs = [(v, row) for v, row in source.shown(dataset) if any(r.content["history"] for r in row.records)]
     if not pairs:
         raise NothingToDraw(f"training: no method of {dataset} was trained in this run.")
-    figure = Figure(figsize=(COLUMN, 0.55 + 0.95 * len(pairs)), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.45 + 0.85 * len(pairs)), layout="constrained")
     grid = figure.subplots(len(pairs), len(CURVES), squeeze=False, sharex=True)
     for line, (values, row) in zip(grid, pairs, strict=True):
         style = source.styles[row_name(values)]
-        for axis, field in zip(line, CURVES, strict=True):
+        for axis, (field, title) in zip(line, CURVES.items(), strict=True):
+            axis.set_ylabel(title, fontsize=TEXT, labelpad=2)
             for record in row.records:
                 _curve(axis, record.content, field, style)
             dress(axis)
         line[0].set_title(plain(row_name(values), 26), fontsize=TEXT, loc="left", pad=2)
-        line[1].set_ylim(*_range([axis_line for axis_line in line[1].get_lines()]))
-    for axis, title in zip(grid[-1], CURVES.values(), strict=True):
-        axis.set_xlabel(f"{title}, by epoch", fontsize=HEADING)
+        line[1].set_ylim(*_range(line[1].get_lines()))
+    for axis in grid[-1]:
+        axis.set_xlabel("epoch", fontsize=HEADING)
+    figure.align_ylabels()
     return [Drawn(source.file_name("training", dataset), _caption(source, dataset, pairs), figure)]
 
 
@@ -70,7 +74,7 @@ def _curve(axis: Axes, content: dict[str, Any], field: str, style: MethodStyle) 
               markerfacecolor=style.colour, markeredgewidth=0.6, label=f"chosen {seed}")  # fmt: skip
 
 
-def _range(lines: list[Any]) -> tuple[float, float]:
+def _range(lines: Sequence[Line2D]) -> tuple[float, float]:
     """Of an accuracy: from what is seen, rounded to tenths, to 1, so that panels of one run can be compared."""
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
     known = values[np.isfinite(values)]
