@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from wsl_bench.store.atomic import write_arrays
 from wsl_bench.store.display import FOLDER
 from wsl_bench.store.records import write_record
 
-N = 130  # 64 located: 21 or more in each third of their sizes
+N = 170  # 84 located: 21 or more in each third of their sizes
 TOP, SIDE = 2, 16  # the images of 12 x 16 lie in squares of 16
 START = float(np.exp(-2.0))
 THRESHOLDS = {"infomask": (0.45, 0.65), "gradcam": (0.25, 0.55), "other": (0.35, 0.35), "center_box": (0.5, 0.5)}
@@ -26,8 +27,9 @@ SEEDS = (0, 1)
 Array = npt.NDArray[Any]
 
 
+@cache
 def maps_of(method: str, seed: int) -> npt.NDArray[np.float32]:
-    """Test maps (130, 12, 16); gradcam's first seed has blank ones. infomask looks where the truth is, others less."""
+    """Test maps (170, 12, 16); gradcam's first seed has blank ones. infomask looks where the truth is, others less."""
     blank = (3, 5, 7, 9, 11) if (method, seed) == ("gradcam", 0) else ()
     maps = random_maps(N, 10 * len(method) + seed, blank)
     truth = np.stack(images("test", N).masks)

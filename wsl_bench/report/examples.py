@@ -74,7 +74,7 @@ def choose_examples(source: Source, dataset: str) -> Examples:
 
     Raises:
         NothingToDraw: there are sanity rows only, or no located image is kept for display.
-        StoreError: the run keeps no pictures of the dataset.
+        StoreError, DataError: the run keeps no pictures of the dataset, or those of other images.
     """
     pairs = source.shown(dataset)
     if not pairs:
@@ -82,6 +82,7 @@ def choose_examples(source: Source, dataset: str) -> Examples:
     display = source.display(dataset)
     seed = _seed(pairs)
     trainings = tuple(_shown(pair, seed) for pair in pairs if seed in seeds_of(pair[1]))
+    source.maps(trainings[0].record)  # refuses pictures of other images
     first = pairs[0][1].first
     place = {name: i for i, name in enumerate(first.image_ids.tolist())}
     kept = [j for j, name in enumerate(display.image_ids) if name in place and first.located[place[name]]]

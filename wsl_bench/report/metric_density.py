@@ -52,8 +52,7 @@ def draw_density(metric: str, source: Source, dataset: str) -> list[Drawn]:
         f"Density of {METRICS[metric]}, over located positives; one value an image and seed, pooled. Gaussian kernel "
         "reflected at 0 and 1, Silverman's bandwidth, at least 0.02. A curve's area is the share of maps that are not "
         "blank at their threshold; blank maps are the bars (in the order of the legend), and count as "
-        f"{'1' if metric == 'fnr' else '0'} in the "
-        f"mean. n: {counts}. {cut}{source.about(dataset, pairs)}"
+        f"{'1' if metric == 'fnr' else '0'} in the mean. n: {counts}. {cut}{source.about(dataset, pairs)}"
     )
     return [Drawn(source.file_name(f"density_{metric}", dataset), caption, figure)]
 

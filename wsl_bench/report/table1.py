@@ -18,9 +18,9 @@ REPORTED: dict[str, tuple[str, tuple[str, str, str, str]]] = {
 }
 NOTE = (
     f'The columns marked "{ELSEWHERE}" are copied from the paper, which names its images NIH ChestX-ray8: other '
-    "images, other networks and another choice of threshold, so they are no target to meet or to miss. The "
-    "paper prints a +- after IoP, FPR and FNR (2.0e-04 and the like) and does not say what it is; it is not repeated here, and no interval is "
-    "made of it."
+    "images, other networks and another choice of threshold, so they are no target to meet or to miss. The paper "
+    "prints a +- after IoP, FPR and FNR (2.0e-04 and the like) and does not say what it is; it is not repeated here, "
+    "and no interval is made of it."
 )
 _NONE = "-"
 
