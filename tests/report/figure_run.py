@@ -24,6 +24,7 @@ START = float(np.exp(-2.0))
 THRESHOLDS = {"infomask": (0.45, 0.65), "gradcam": (0.25, 0.55), "other": (0.35, 0.35), "center_box": (0.5, 0.5)}
 METHODS = ("infomask", "gradcam", "other")
 SEEDS = (0, 1)
+RULES = ("val", "0.5")
 Array = npt.NDArray[Any]
 
 
@@ -67,37 +68,45 @@ def history_of(method: str, seed: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def write_figure_run(root: Path) -> Path:
-    """The run: three methods, a sanity row, two seeds, pictures."""
-    write_run(root, ("val", "0.5"))
-    for method in (*METHODS, "center_box"):
+def write_figure_run(
+    root: Path, methods: tuple[str, ...] = (*METHODS, "center_box"), n: int = N, thresholds: tuple[str, ...] = RULES
+) -> Path:
+    """The run: three methods, a sanity row, two seeds, pictures; or some of its methods on its first n images."""
+    write_run(root, thresholds)
+    for method in methods:
         for seed in SEEDS:
-            maps, content = maps_of(method, seed), {}
-            shown: dict[str, Array] = {"score": squared(maps, 1.0)}
-            if method == "infomask":
-                shown |= {"mu": squared(maps - 0.5, 0.0), "sigma": sigma_of(seed)}
-                content["params"] = {"log_variance_start": -4.0}
-            labels = np.array(images("test", N).labels)
-            noise = np.random.default_rng(seed).random(N)
-            write_cell(
-                root, method, seed, maps, threshold=THRESHOLDS[method][seed], shown=shown,
-                probability=None if method == "center_box" else 0.6 * noise + 0.4 * labels,
-                decision=None if method == "center_box" else 0.5, sanity=method == "center_box",
-                history=history_of(method, seed), **content,
-            )  # fmt: skip
-    write_pictures(root)
+            _write_cell(root, method, seed, n)
+    write_pictures(root, n)
     return root
 
 
-def write_pictures(root: Path, ids: list[str] | None = None) -> None:
+def _write_cell(root: Path, method: str, seed: int, n: int) -> None:
+    maps, content, sanity = maps_of(method, seed)[:n], {}, method == "center_box"
+    shown: dict[str, Array] = {"score": squared(maps, 1.0)}
+    if method == "infomask":
+        shown |= {"mu": squared(maps - 0.5, 0.0), "sigma": sigma_of(seed)[:n]}
+        content["params"] = {"log_variance_start": -4.0}
+    write_cell(
+        root, method, seed, maps, threshold=THRESHOLDS[method][seed], shown=shown,
+        probability=None if sanity else probability_of(seed)[:n], decision=None if sanity else 0.5, sanity=sanity,
+        history=history_of(method, seed), **content,
+    )  # fmt: skip
+
+
+def probability_of(seed: int) -> Array:
+    """(170,) of disease."""
+    return np.asarray(0.6 * np.random.default_rng(seed).random(N) + 0.4 * np.array(images("test", N).labels))
+
+
+def write_pictures(root: Path, n: int = N, ids: list[str] | None = None) -> None:
     """The shown test images, each a ramp, and their truth."""
-    test = images("test", N)
-    truth = np.zeros((N, SIDE, SIDE), np.bool_)
+    test = images("test", n)
+    truth = np.zeros((n, SIDE, SIDE), np.bool_)
     truth[:, TOP : TOP + SHAPE[0]] = np.stack(test.masks)
-    ramp = np.broadcast_to(np.arange(SIDE, dtype=np.uint8) * 15, (N, SIDE, SIDE))
+    ramp = np.broadcast_to(np.arange(SIDE, dtype=np.uint8) * 15, (n, SIDE, SIDE))
     arrays: dict[str, Array] = {
         "image_ids": np.array(test.ids if ids is None else ids), "labels": np.array(test.labels), "images": ramp,
-        "truth": np.packbits(truth, axis=None), "inside": np.tile([TOP, 0, *SHAPE], (N, 1)),
+        "truth": np.packbits(truth, axis=None), "inside": np.tile([TOP, 0, *SHAPE], (n, 1)),
     }  # fmt: skip
     write_arrays(root / FOLDER / "made_up.npz", arrays)
 
