@@ -106,8 +106,9 @@ def _colour_bar(axis: Axes, low: float, high: float) -> None:
     axis.set_yticks([])
     axis.set_xticks([0, 1], [f"{low:.2g}", f"{high:.2g}"])
     axis.tick_params(labelsize=TEXT, length=2, pad=1)
-    for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
-        label.set_horizontalalignment(side)
+    left, right = axis.get_xticklabels()  # centred, those of two bars beside each other would meet
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")
 
 
 def _dots(axis: Axes, spreads: list[Spread], seeds: list[int], style: MethodStyle) -> None:
