@@ -357,22 +357,23 @@ def test_a_method_has_one_colour_everywhere(source: Source, drawn: Callable[[str
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "table1"])
 def test_no_text_is_small_or_cut_off(drawn: Callable[[str], list[Drawn]], name: str) -> None:
     for one in drawn(name):
-        figure = figure_of([one])
-        figure.draw_without_rendering()
-        width, height = figure.bbox.width, figure.bbox.height
-        hidden = labels_not_drawn(figure)
-        assert figure.get_figwidth() == COLUMN
-        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-        assert len(texts) > 3
-        for text in texts:
-            assert text.get_fontsize() >= TEXT
-            if text.axes is not None and not text.axes.get_visible():
-                continue
-            if id(text) in hidden:
-                continue
-            box = text.get_window_extent()
-            ends = {"left": box.x0, "right": width - box.x1, "bottom": box.y0, "top": height - box.y1}
-            assert min(ends.values()) >= -0.5, (text.get_text(), ends)
+        assert_texts_fit(figure_of([one]))
+
+
+def assert_texts_fit(figure: Figure) -> None:
+    figure.draw_without_rendering()
+    width, height = figure.bbox.width, figure.bbox.height
+    assert figure.get_figwidth() == COLUMN
+    hidden = labels_not_drawn(figure)
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    assert len(texts) > 3
+    for text in texts:
+        if id(text) in hidden or (text.axes is not None and not text.axes.get_visible()):
+            continue
+        assert text.get_fontsize() >= TEXT
+        box = text.get_window_extent()
+        ends = {"left": box.x0, "right": width - box.x1, "bottom": box.y0, "top": height - box.y1}
+        assert min(ends.values()) >= -0.5, (text.get_text(), ends)
 
 
 def labels_not_drawn(figure: Figure) -> set[int]:
@@ -507,6 +508,30 @@ def test_what_a_run_does_not_have_is_said(tmp_path: Path, capsys: pytest.Capture
     assert _guarded([*arguments, "--only", "training,spread"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"Error: not all figures were drawn\. spread: .* training: ", said)
+
+
+def test_many_methods_with_long_names_and_two_datasets(tmp_path: Path) -> None:
+    """Further figures of the same images; nothing is cut off; each dataset has its files."""
+    made.write_run(tmp_path, ("val",))
+    names = [f"a_method_with_a_long_name_{i}" for i in range(8)]
+    for dataset in ("made_up", "b[x=1]"):
+        for i, name in enumerate(names if dataset == "made_up" else names[:1]):
+            made.write_cell(tmp_path, name, 0, made.random_maps(30, i), dataset=dataset, history=[],
+                            method_params="alpha=0.001,width=0.5" if i == 0 else "",
+                            shown={"score": made.squared(made.random_maps(30, i), 0.0)})  # fmt: skip
+    made.write_pictures(tmp_path, 30)
+    source = open_source(tmp_path, "val")
+    for name in ("density_iou", "comparison", "thresholds_iou", "intervals"):
+        for one in FIGURES[name](source, "made_up"):
+            assert_texts_fit(figure_of([one]))
+    first, second = FIGURES["comparison"](source, "made_up")
+    assert (first.name, second.name) == ("comparison--made_up", "comparison_2--made_up")
+    images = [re.findall(r"\d %: (test\d+)", one.caption) for one in (first, second)]
+    assert len(images[0]) == 5
+    assert images[0] == images[1]
+    assert len(figure_of([first]).axes) == 5 * 2 * (1 + 7)
+    assert len(figure_of([second]).axes) == 5 * 2 * (1 + 1)
+    assert FIGURES["intervals"](source, "b[x=1]")[0].name == "intervals--b_x=1_"
 
 
 def test_sanity_rows_alone_give_no_comparison(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from wsl_bench.leaderboard.export import rank_text, row_name
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values
 from wsl_bench.report.source import Drawn, Source
-from wsl_bench.report.style import COLUMN, GREY, HEADING, TEXT, dress, plain
+from wsl_bench.report.style import COLUMN, GREY, HEADING, TEXT, dress, short
 
 
 def draw_intervals(source: Source, dataset: str) -> list[Drawn]:
@@ -25,7 +25,7 @@ def draw_intervals(source: Source, dataset: str) -> list[Drawn]:
         _line(axis, y, values, colour, marker)
     highest = max(_bound(values, "high") for values, _ in pairs)
     axis.set(xlim=(0, min(1.0, 1.05 * highest)), ylim=(len(pairs) - 0.5, -0.5))
-    axis.set_yticks(range(len(pairs)), [plain(row_name(values), 26) for values, _ in pairs])
+    axis.set_yticks(range(len(pairs)), [short(row_name(values), 26) for values, _ in pairs])
     dress(axis)
     for label, (values, _) in zip(axis.get_yticklabels(), pairs, strict=True):
         label.set_color(GREY if values["status"] == "sanity" else "black")

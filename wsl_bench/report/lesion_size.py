@@ -10,7 +10,7 @@ from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.leaderboard.strata import FEWEST, stratified
 from wsl_bench.report.source import Drawn, Source
-from wsl_bench.report.style import COLUMN, HEADING, TEXT, MethodStyle, dress, plain
+from wsl_bench.report.style import COLUMN, HEADING, TEXT, MethodStyle, dress, legend_columns, short
 
 METRICS = {"iou": "IoU", "iop": "IoP", "fpr": "FPR", "fnr": "FNR"}
 
@@ -30,7 +30,8 @@ def draw_lesion_size(metric: str, source: Source, dataset: str) -> list[Drawn]:
             f"on which {metric} is defined, too few for a figure."
         )
     names = [row_name(values) for values, _ in pairs]
-    figure = Figure(figsize=(COLUMN, 2.3 + 0.13 * (len(names) + 2) // 2), layout="constrained")
+    columns = legend_columns(names)
+    figure = Figure(figsize=(COLUMN, 1.75 + 0.15 * -(-len(names) // columns)), layout="constrained")
     axis = figure.subplots()
     for i, name in enumerate(names):
         shift = 0.7 * ((i + 0.5) / len(names) - 0.5)
@@ -43,7 +44,7 @@ def draw_lesion_size(metric: str, source: Source, dataset: str) -> list[Drawn]:
     axis.set_ylabel(f"mean {METRICS[metric]}", fontsize=HEADING)
     dress(axis)
     axis.grid(visible=False, axis="x")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=TEXT, frameon=False, columnspacing=1.0)
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=TEXT, frameon=False, columnspacing=1.0)
     counts = "; ".join(f"{stratum}: {n} images" for stratum, n in sizes.items())
     caption = (
         f"Mean {METRICS[metric]} of located positives by the share of the image that is ground truth, in thirds "
@@ -60,7 +61,7 @@ def _points(axis: Axes, at: list[float], rows: list[Values], metric: str, name: 
         if low is not None and high is not None:
             axis.plot([x, x], [low, high], color=style.colour, linewidth=1.1, label=f"_{name} interval")
     axis.plot(at, [row[metric] for row in rows], linestyle="none", color=style.colour, marker=style.marker,
-              markersize=4, label=plain(name, 26))  # fmt: skip
+              markersize=4, label=short(name, 36))  # fmt: skip
 
 
 def _label(stratum: str, n: int) -> str:

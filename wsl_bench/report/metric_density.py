@@ -12,7 +12,7 @@ from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.report.density import axis_top, density
 from wsl_bench.report.source import Drawn, Source
-from wsl_bench.report.style import COLUMN, HEADING, TEXT, MethodStyle, dress, plain
+from wsl_bench.report.style import COLUMN, HEADING, TEXT, MethodStyle, dress, legend_columns, short
 
 METRICS = {
     "iop": "IoP: part of the prediction that is right",
@@ -37,14 +37,16 @@ def draw_density(metric: str, source: Source, dataset: str) -> list[Drawn]:
     pooled = {row_name(values): pooled_values(row, metric) for values, row in pairs}
     if not any(len(values) for values, _ in pooled.values()):
         raise NothingToDraw(f"density_{metric}: no method of {dataset} has a value of {metric} on any image.")
-    figure = Figure(figsize=(COLUMN, 2.45 + 0.13 * (len(pairs) + 1) // 2), layout="constrained")
+    figure = Figure(layout="constrained")
     blank_axis, axis = figure.subplots(1, 2, width_ratios=(1, 5))
     _bars(blank_axis, pooled, source.styles, 1 if metric == "fnr" else 0)
     cut = _curves(axis, pooled, source.styles)
     axis.set_xlabel(METRICS[metric], fontsize=HEADING)
-    handles = axis.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, fontsize=TEXT, frameon=False, handlelength=2.2,
-                  columnspacing=1.0, title="method (mean)", title_fontsize=TEXT)  # fmt: skip
+    handles, labels = axis.get_legend_handles_labels()
+    columns = legend_columns(labels)
+    figure.set_size_inches(COLUMN, 1.85 + 0.15 * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=TEXT, frameon=False,
+                  handlelength=2.2, columnspacing=1.0, title="method (mean)", title_fontsize=TEXT)  # fmt: skip
     counts = "; ".join(
         f"{name} {len(values)} values, {int(blank.sum())} blank" for name, (values, blank) in pooled.items()
     )
@@ -94,7 +96,7 @@ def _curves(axis: Axes, pooled: dict[str, tuple[Float, npt.NDArray[np.bool_]]], 
         curve = curves.get(name, np.zeros(len(AT)))
         mean = f"{values.mean():.2f}" if len(values) else "-"
         axis.plot(AT, curve, color=styles[name].colour, linestyle=styles[name].line, linewidth=1.3,
-                  label=f"{plain(name, 22)} ({mean}{', cut' if name in cut else ''})")  # fmt: skip
+                  label=f"{short(name, 36)} ({mean}{', cut' if name in cut else ''})")  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, top))
     n = {len(values) for values, _ in pooled.values()}
     axis.set_ylabel(f"density (n = {n.pop()} each)" if len(n) == 1 else "density", fontsize=TEXT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wsl_bench.report.style import COLUMN, TEXT, plain
+from wsl_bench.report.style import COLUMN, TEXT, short
 
 
 def method_panels(names: list[str]) -> tuple[Figure, list[Axes]]:
@@ -16,7 +16,7 @@ def method_panels(names: list[str]) -> tuple[Figure, list[Axes]]:
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     axes = list(grid.ravel())
     for axis, name in zip(axes, names, strict=False):
-        axis.set_title(plain(name, 26), fontsize=TEXT, loc="left", pad=2)
+        axis.set_title(short(name, 22), fontsize=TEXT, loc="left", pad=2)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
         # Ticks of a shared axis stand under its lowest panel only, which here is the one above; the empty place has

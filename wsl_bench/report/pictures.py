@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from wsl_bench.data.geometry import stretched
-from wsl_bench.report.style import COLOURS, COLUMN, MAPS, OUTLINE, TEXT, plain
+from wsl_bench.report.style import COLOURS, COLUMN, MAPS, OUTLINE, TEXT, short
 from wsl_bench.store.display import Display
 
 MASK = COLOURS[0]
@@ -44,12 +44,12 @@ class Sheet:
 def wrapped(text: str, width: float = COLUMN - 0.1) -> list[str]:
     """Lines of the smallest text that are no longer than `width` inches."""
     # A letter of DejaVu Sans is half as wide as it is high, or a little more.
-    return textwrap.wrap(plain(text, 10_000), int(width / (0.55 * TEXT / 72)))
+    return textwrap.wrap(text.replace("$", r"\$"), int(width / (0.55 * TEXT / 72)))
 
 
 def heading(name: str) -> str:
     """A method's name for above a narrow column: short lines, broken at underscores and brackets."""
-    broken = plain(name, 40).replace("_", "_ ").replace("[", " [").replace(",", ", ")
+    broken = short(name, 40).replace("_", "_ ").replace("[", " [").replace(",", ", ")
     return "\n".join(line.replace("_ ", "_") for line in textwrap.wrap(broken, 12))
 
 

@@ -47,14 +47,25 @@ class MethodStyle(NamedTuple):
     marker: str
 
 
-def plain(text: str, longest: int = LONGEST) -> str:
+def plain(text: str) -> str:
     """A name as it is: no mathematics between dollar signs, and shown in legends even if it begins with `_`.
 
     Of a very long one, its beginning: a legend must leave room for the figure.
     """
-    shown = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
     shown = shown.replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
+
+
+def short(text: str, longest: int) -> str:
+    """A name in at most so many letters, its middle left out: parameters, which tell rows apart, stand at its end."""
+    tail = (longest - 3) // 2
+    return plain(text if len(text) <= longest else f"{text[: longest - 3 - tail]}...{text[-tail:]}")
+
+
+def legend_columns(labels: Iterable[str]) -> int:
+    """As many as fit into one column of a paper: two of short labels, else one."""
+    return 2 if max(map(len, labels)) <= 28 else 1
 
 
 def line_style(i: int) -> tuple[str, Line]:

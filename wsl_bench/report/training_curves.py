@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from wsl_bench.errors import NothingToDraw
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.report.source import Drawn, Pair, Source
-from wsl_bench.report.style import COLUMN, HEADING, LINE, TEXT, MethodStyle, dress, plain
+from wsl_bench.report.style import COLUMN, HEADING, LINE, TEXT, MethodStyle, dress, short
 
 CURVES = {"loss": "training loss", "accuracy": "val. accuracy"}
 
@@ -37,7 +37,7 @@ def draw_training(source: Source, dataset: str) -> list[Drawn]:
             for record in row.records:
                 _curve(axis, record.content, field, style)
             dress(axis)
-        line[0].set_title(plain(row_name(values), 26), fontsize=TEXT, loc="left", pad=2)
+        line[0].set_title(short(row_name(values), 22), fontsize=TEXT, loc="left", pad=2)
         line[1].set_ylim(*_range(line[1].get_lines()))
     for axis in grid[-1]:
         axis.set_xlabel("epoch", fontsize=HEADING)
