@@ -99,11 +99,11 @@ def write_cell(
     decision: float | None = 0.5,
     val_labels: list[int] | None = None,
     test_labels: list[int] | None = None,
-    display: npt.NDArray[np.float32] | None = None,
+    shown: dict[str, npt.NDArray[np.generic]] | None = None,
     **content: Any,
 ) -> None:
-    """One record with these test maps; `display`: as they lie in the square that is shown."""
-    test, val = images("test"), images("val")
+    """One record with these test maps; `shown` are its display maps, where they are others."""
+    test, val = images("test", len(maps)), images("val")
     for split, labels in ((test, test_labels), (val, val_labels)):
         if labels is not None:
             split.labels = labels
@@ -124,7 +124,7 @@ def write_cell(
     artefacts = {
         "test": tally_of(test, maps, probability, threshold).to_arrays(),
         "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
-        "maps": {"image_ids": np.array(test.ids), "score": (maps if display is None else display).astype(np.float16)},
+        "maps": {"image_ids": np.array(test.ids), "score": maps.astype(np.float16), **(shown or {})},
     }
     write_record(root, f"{dataset}--{method}--seed{seed}", record, artefacts)
 

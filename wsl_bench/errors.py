@@ -39,6 +39,12 @@ class DataError(WslBenchError):
         return partial(DataError, self.where, **self._said), ()
 
 
+class NothingToDraw(WslBenchError):
+    """A run has nothing that a certain figure could show."""
+
+    exit_code = 2
+
+
 class MethodError(WslBenchError):
     """A method broke its contract (shape, range, non-finite map); its cell fails, the others go on."""
 

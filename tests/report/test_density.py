@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from wsl_bench.report.density import _axis_top, density
+from wsl_bench.report.density import axis_top, density
 
 AT = np.linspace(0, 1, 2001)
 
@@ -59,8 +59,8 @@ def test_figures_of_a_made_up_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_spikes_are_cut_and_named_and_all_else_is_shown() -> None:
-    top, cut = _axis_top({"spike": 33.0, "high": 21.0, "a": 7.3, "b": 6.5, "c": 2.6, "d": 2.0, "e": 1.8})
+    top, cut = axis_top({"spike": 33.0, "high": 21.0, "a": 7.3, "b": 6.5, "c": 2.6, "d": 2.0, "e": 1.8})
     assert top == pytest.approx(1.1 * 7.3)
     assert cut == {"spike": 33.0, "high": 21.0}
-    assert _axis_top({"one": 40.0}) == (pytest.approx(44.0), {})
-    assert _axis_top({"one": 40.0, "two": 2.0})[1] == {"one": 40.0}
+    assert axis_top({"one": 40.0}) == (pytest.approx(44.0), {})
+    assert axis_top({"one": 40.0, "two": 2.0})[1] == {"one": 40.0}

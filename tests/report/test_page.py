@@ -47,9 +47,9 @@ def _maps(method: str, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return made_up_run.random_maps(30, METHODS[method] + seed, blank=(3, 4) if method == "beta" else ())
 
 
-def _in_square(maps: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(n, 12, 16) maps with the padding of their square, (n, 16, 16)."""
-    return np.pad(maps, ((0, 0), (2, 2), (0, 0)))
+def _in_square(maps: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Display maps: (n, 12, 16) maps with the padding of their square, (n, 16, 16)."""
+    return {"score": np.pad(maps, ((0, 0), (2, 2), (0, 0))).astype(np.float16)}
 
 
 def _write(root: Path, dataset: str = "made_up", params: str = "") -> Path:
@@ -60,10 +60,10 @@ def _write(root: Path, dataset: str = "made_up", params: str = "") -> Path:
         for seed in SEEDS:
             made_up_run.write_cell(
                 root, method, seed, _maps(method, seed), dataset=dataset, probability=probability,
-                threshold=THRESHOLDS[method], method_params=params, display=_in_square(_maps(method, seed)),
+                threshold=THRESHOLDS[method], method_params=params, shown=_in_square(_maps(method, seed)),
             )  # fmt: skip
     plain = made_up_run.random_maps(30, 7)
-    made_up_run.write_cell(root, "plain", 0, plain, dataset=dataset, sanity=True, display=_in_square(plain))
+    made_up_run.write_cell(root, "plain", 0, plain, dataset=dataset, sanity=True, shown=_in_square(plain))
     test = made_up_run.images("test")
     frames = (Letterbox.fit(HEIGHT, WIDTH, SIDE),) * 30
     pixels = np.random.default_rng(5).integers(0, 256, (30, SIDE, SIDE), np.uint8)

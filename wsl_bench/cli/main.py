@@ -11,7 +11,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from wsl_bench import __version__
-from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, prepare, report, run, score, status, twin
+from wsl_bench.cli import (
+    compare, figures, inspect, leaderboard, localize, overall, prepare, report, run, score, status, twin,
+)
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
 
@@ -52,6 +54,7 @@ app.command("status")(status.status)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("compare")(compare.compare)
 app.command("overall")(overall.overall)
+app.command("figures")(figures.figures)
 app.command("score")(score.score)
 app.command("prepare")(prepare.prepare)
 app.command("twin")(twin.twin)

@@ -182,7 +182,7 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
     if fitted:
         notes.append(
             f"{', '.join(fitted)}: thresholds `val`, checkpoints and map scales were fitted on validation "
-            f"({_criterion_text(run['fixed']['rules'])}, over located positives) and frozen before test was read."
+            f"({criterion_text(run['fixed']['rules'])}, over located positives) and frozen before test was read."
         )
     for name in sorted(n_val.keys() - fitted):
         notes.append(f"{name}: {n_val[name]} located validation positives are too few to fit on.")
@@ -196,7 +196,8 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
     return notes
 
 
-def _criterion_text(rules: dict[str, Any]) -> str:
+def criterion_text(rules: dict[str, Any]) -> str:
+    """What thresholds were fitted to, in words."""
     return {
         "iou": "mean IoU",
         "dice": "mean Dice",

@@ -97,7 +97,7 @@ class Row:
         if metric == "fpr":
             chosen = chosen & (self.first.truth_area < self.first.n_pixels)
         tp, fp = (c[:, chosen] for c in self.counts)
-        values = _pixel_metric(metric, tp, fp, self.first.truth_area[chosen], self.first.n_pixels[chosen])
+        values = pixel_metric(metric, tp, fp, self.first.truth_area[chosen], self.first.n_pixels[chosen])
         return values, self.first.groups[chosen]
 
     def sample(self, metric: str) -> Sample | None:
@@ -178,7 +178,7 @@ class Row:
         chosen = self.first.located
         tp, fp = (c[:, chosen].sum(1) for c in self.counts)
         area, size = self.first.truth_area[chosen].sum(), self.first.n_pixels[chosen].sum()
-        return _pixel_metric(metric, tp, fp, area, size)
+        return pixel_metric(metric, tp, fp, area, size)
 
     @cached_property
     def refit_spread(self) -> Float:
@@ -203,7 +203,8 @@ class Row:
         return np.array(spread)
 
 
-def _pixel_metric(metric: str, tp: Any, fp: Any, area: Any, size: Any) -> Float:
+def pixel_metric(metric: str, tp: Any, fp: Any, area: Any, size: Any) -> Float:
+    """One of LOCATED_METRICS, from counts of pixels of any shapes that broadcast."""
     if metric == "iop":
         return pixel.iop(tp, fp)
     if metric == "fpr":

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from wsl_bench.leaderboard.export import row_name
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
-from wsl_bench.report.style import line_style, plain
+from wsl_bench.report.style import MethodStyle, method_styles, plain
 from wsl_bench.store.atomic import atomic_write
 
 FIGURES = {
@@ -62,7 +62,7 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
     panels = list(dict.fromkeys((values["dataset"], values["threshold_rule"]) for values, _ in shown))
     figure = Figure(figsize=(5.2, 3.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    styles = {name: i for i, name in enumerate(dict.fromkeys(row_name(values) for values, _ in shown))}
+    styles = method_styles(row_name(values) for values, _ in shown)
     for axis, (dataset, rule) in zip(axes, panels, strict=True):
         members = [pair for pair in shown if (pair[0]["dataset"], pair[0]["threshold_rule"]) == (dataset, rule)]
         _panel(axis, members, metric, styles)
@@ -72,15 +72,14 @@ def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Fig
     return figure
 
 
-def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, styles: dict[str, int]) -> None:
+def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, styles: dict[str, MethodStyle]) -> None:
     at = np.linspace(0, 1, 501)
     curves = {row_name(values): density(row.located(metric)[0].ravel(), at) for values, row in members}
     means = {row_name(values): values[metric] for values, _ in members}
-    top, cut = _axis_top({name: float(curve.max()) for name, curve in curves.items()})
+    top, cut = axis_top({name: float(curve.max()) for name, curve in curves.items()})
     for name, curve in curves.items():
-        colour, style = line_style(styles[name])
         beyond = f"; cut, peak {cut[name]:.0f}" if name in cut else ""
-        axis.plot(at, curve, color=colour, linestyle=style, linewidth=1.6,
+        axis.plot(at, curve, color=styles[name].colour, linestyle=styles[name].line, linewidth=1.6,
                   label=f"{plain(name)} ({means[name]:.2f}{beyond})")  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, top))
     n_images, n_seeds = members[0][0]["n_located"], members[0][0]["n_seeds"]
@@ -91,13 +90,14 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7)
 
 
-def _axis_top(peaks: dict[str, float]) -> tuple[float, dict[str, float]]:
+def axis_top(peaks: dict[str, float], share: float = 0.5) -> tuple[float, dict[str, float]]:
     """Where the axis ends, and the curves that go beyond it.
 
     Spikes (all maps blank, or nothing but a sliver inside the ground truth) must not flatten the rest: curves
-    three times as high as the median one are cut at the top and named.
+    three times as high as the median one (or another, at this share of them from the lowest) are cut at the top and
+    named.
     """
     ordered = sorted(peaks.values())
-    limit = 3 * ordered[(len(ordered) - 1) // 2]
+    limit = 3 * ordered[int((len(ordered) - 1) * share)]
     cut = {name: peak for name, peak in peaks.items() if peak > limit}
     return 1.1 * max(peak for peak in ordered if peak <= limit), cut

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wsl_bench.leaderboard.overall import PROFILE_AT, Overall
-from wsl_bench.report.style import COLOURS, LINE, line_style, plain
+from wsl_bench.report.style import COLOURS, LINE, method_styles, plain
 from wsl_bench.store.atomic import atomic_write
 
 
@@ -79,10 +79,11 @@ def _bars(axis: Axes, result: Overall) -> float:
 def _profiles(result: Overall) -> Figure:
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axis = figure.subplots()
-    for i, name in enumerate(result.methods):
+    styles = method_styles(result.methods)
+    for name in result.methods:
         estimates = result.profile(name)
         bounds = np.clip([e.interval() for e in estimates], 0, 1)
-        colour, style = line_style(i)
+        colour, style = styles[name].colour, styles[name].line
         axis.plot(
             PROFILE_AT, [e.mean for e in estimates], color=colour, linestyle=style, linewidth=1.6, label=plain(name)
         )
