@@ -11,7 +11,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from wsl_bench import __version__
-from wsl_bench.cli import compare, inspect, leaderboard, localize, overall, prepare, run, score, status, twin
+from wsl_bench.cli import (
+    compare,
+    export,
+    export_maps,
+    inspect,
+    leaderboard,
+    localize,
+    overall,
+    prepare,
+    run,
+    score,
+    status,
+    twin,
+)
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
 
@@ -56,6 +69,8 @@ app.command("score")(score.score)
 app.command("prepare")(prepare.prepare)
 app.command("twin")(twin.twin)
 app.command("localize")(localize.localize)
+app.command("export")(export.export)
+app.command("export-maps")(export_maps.export_maps)
 app.command("methods")(inspect.methods)
 app.command("datasets")(inspect.datasets)
 app.command("check")(inspect.check)

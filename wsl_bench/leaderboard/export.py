@@ -38,7 +38,7 @@ def to_markdown(rows: Sequence[Values], notes: Sequence[str]) -> str:
     parts = ["# Leaderboard", ""]
     for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
         table = [row for row in rows if (row["dataset"], row["threshold_rule"]) == (dataset, rule)]
-        parts += [f"## {dataset}, threshold {_rule_text(rule)}", "", _sizes(table), ""]
+        parts += [f"## {dataset}, threshold {rule_text(rule)}", "", _sizes(table), ""]
         oracle = [column for column in ORACLE_COLUMNS if column in table[0]]
         header = [*_HEADER, *oracle]
         parts += [_line(header), _line(["---"] * len(header))]
@@ -52,7 +52,7 @@ def strata_markdown(rows: Sequence[Values]) -> str:
     header = ["method", "status", rows[0]["by"], "images", "patients", *STRATUM_METRICS, "chance iop"]
     parts = [f"# By {rows[0]['by']}", ""]
     for dataset, rule in dict.fromkeys((row["dataset"], row["threshold_rule"]) for row in rows):
-        parts += [f"## {dataset}, threshold {_rule_text(rule)}", "", _line(header), _line(["---"] * len(header))]
+        parts += [f"## {dataset}, threshold {rule_text(rule)}", "", _line(header), _line(["---"] * len(header))]
         for row in rows:
             if (row["dataset"], row["threshold_rule"]) == (dataset, rule):
                 counts = [str(row["n_images"]), str(row["n_groups"])]
@@ -118,7 +118,8 @@ def status_text(row: Values) -> str:
     return f"{row['status']} ({count}/{row['n_seeds']})" if count else str(row["status"])
 
 
-def _rule_text(rule: str) -> str:
+def rule_text(rule: str) -> str:
+    """The threshold rule in words."""
     return "fitted on validation" if rule == "val" else f"fixed at {rule}"
 
 
