@@ -45,6 +45,8 @@ def leaderboard(
         raise UsageError("--by and --oracle: expected one of them; strata have no oracle columns.")
     if by is not None and format not in OF_STRATA:
         raise UsageError(f"--by and --format {format}: expected one of {', '.join(OF_STRATA)} for strata.")
+    if oracle and format == "latex":
+        raise UsageError("--oracle and --format latex: expected another format; these tables hold what may be claimed.")
     if labels is not None and by is None:
         raise UsageError("--labels: expected --by with the column to split by.")
     try:

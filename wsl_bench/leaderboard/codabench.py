@@ -7,6 +7,7 @@ to the organizers and the scoring program. Images are not in the bundle.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -73,12 +74,14 @@ def bundle(root: Path, board: Leaderboard, dataset: str | None, image: str) -> b
     """
     source = _find(root, dataset)
     rows = [row for row in board.rows if row["dataset"] == source.name]
-    texts = pages.texts(source.name, source.rules.criterion, source.hashes["manifest"])
+    public = _public_manifest(source.manifest)
+    # Of what participants have: a hash over test labels would confirm guesses at them.
+    texts = pages.texts(source.name, source.rules.criterion, hashlib.sha256(public).hexdigest())
     files: dict[str, bytes] = {f"{name}.md": text.encode() for name, text in texts.items()}
     files["baselines.md"] = to_markdown(rows, board.notes).encode()
     files["logo.png"] = pages.logo()
     files["reference_data.zip"] = _zip(_reference(source))
-    files["public_data.zip"] = _zip({"manifest.csv": _public_manifest(source.manifest)})
+    files["public_data.zip"] = _zip({"manifest.csv": public})
     program = {"scoring.py": pages.SCORING.encode(), "metadata.yaml": to_yaml({"command": pages.COMMAND}).encode()}
     files["scoring_program.zip"] = _zip(program)
     return _zip({"competition.yaml": to_yaml(_competition(source.name, image)).encode(), **files})
@@ -187,5 +190,7 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), content, zipfile.ZIP_DEFLATED)
+            entry = zipfile.ZipInfo(name, _LONG_AGO)
+            entry.external_attr = 0o644 << 16  # whoever the container runs as may read it
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return out.getvalue()

@@ -54,8 +54,7 @@ says little.
 _DATA = """# Data
 
 `manifest.csv` in the public data has the split of every image, and group, label and whether there is ground truth for
-those of training and validation; of test images nothing but their ids. sha256 of the whole manifest:
-`{manifest}`.
+those of training and validation; of test images nothing but their ids. Its sha256: `{manifest}`.
 
 The images are not part of this bundle. Organizers: say here where they are to be had, and under which licence.
 """
@@ -68,7 +67,7 @@ no ground truth of any image but that of validation is used, and the test images
 
 
 def texts(name: str, criterion: str, manifest: str) -> dict[str, str]:
-    """Markdown by name of the page."""
+    """Markdown by name of the page; `manifest` is the sha256 of the split manifest that participants get."""
     return {
         "overview": _OVERVIEW.format(name=name),
         "evaluation": _EVALUATION.format(criterion=criterion),
