@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from wsl_bench import study
 from wsl_bench.plan import Plan, make_plan
 from wsl_bench.protocol.cell import run_job
 from wsl_bench.spec import RunSpec, with_fields
@@ -29,6 +30,16 @@ def run_plan(plan: Plan, out: Path) -> tuple[dict[tuple[str, int], Record], list
         run_job(job, events.append)
     records = read_records(out)[0]
     return {(r.content["method"], r.content["seed"]): r for r in records}, events
+
+
+def whole_run(data: Path, out: Path, **fields: Any) -> Plan:
+    """A finished run with all of its files, computed in this process."""
+    settings = {**RECIPE, **fields.pop("set", {})}
+    defaults = {"methods": ("center_box",), "seeds": (0,), "datasets": (str(data),), "device": "cpu"}
+    plan = study.open_study(with_fields(RunSpec(), {**defaults, **fields, "set": settings}), out)
+    run_plan(plan, out)
+    study.write_results(out)
+    return plan
 
 
 def bits(out: Path) -> dict[str, str]:

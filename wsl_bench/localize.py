@@ -101,8 +101,8 @@ def localize(record: Record, files: Sequence[Path], device: str) -> Iterator[Loc
             or a record made before its pixel statistics were kept.
     """
     content = record.content
-    method, net = _trained(record, device)
-    moments, point = _moments(record), content["operating_point"]
+    method, net = trained_network(record, device)
+    moments, point = pixel_moments(record), content["operating_point"]
     scaling, size = Scaling(point["map_scale"], point["map_factor"]), int(content["recipe"]["image_size"])
     for start in range(0, len(files), MAP_BATCH):
         batch = files[start : start + MAP_BATCH]
@@ -117,15 +117,24 @@ def localize(record: Record, files: Sequence[Path], device: str) -> Iterator[Loc
         yield Localized(names, tuple(to_truth_resolution(one, frame) for one, frame in maps), scores.probability)
 
 
-def _moments(record: Record) -> tuple[float, float]:
+def pixel_moments(record: Record) -> tuple[float, float]:
+    """Mean and standard deviation by which the cell's images were standardised.
+
+    Raises:
+        UsageError: a record made before they were kept.
+    """
     found = record.content.get("pixel_moments")
     if found is None:
         raise UsageError(f"{record.slug}: made before records kept what images are standardised by; compute it again.")
     return float(found[0]), float(found[1])
 
 
-def _trained(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
-    """The method and its network with the chosen checkpoint's weights."""
+def trained_network(record: Record, device: str) -> tuple[Method, torch.nn.Module]:
+    """The method and its network with the chosen checkpoint's weights.
+
+    Raises:
+        UsageError: a checkpoint that is gone, damaged or of another code.
+    """
     content: dict[str, Any] = record.content
     entry = registry.discover("method").get(content["method"])
     method = cast(Method, params.build(entry.cls, entry.name, _without_start(content["params"])))

@@ -12,12 +12,13 @@ from wsl_bench.cli.console import errors
 from wsl_bench.cli.console import out as console
 from wsl_bench.errors import UsageError
 
-FORMATS = ("table", "csv", "markdown")
+FORMATS = ("table", "csv", "markdown", "latex", "json")
+OF_STRATA = FORMATS[:3]
 
 
 def leaderboard(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    format: Annotated[str, typer.Option(help="table, csv or markdown.")] = "table",
+    format: Annotated[str, typer.Option(help="table, csv, markdown, latex or json.")] = "table",
     oracle: Annotated[
         bool, typer.Option(help="Show also what thresholds chosen on test would give (oracle_*; never ranked).")
     ] = False,
@@ -37,11 +38,15 @@ def leaderboard(
     if format not in FORMATS:
         raise UsageError(f"--format {format}: expected one of {', '.join(FORMATS)}.")
     if output is not None and format == "table":
-        raise UsageError("--format table goes to the terminal; use csv or markdown with --output.")
+        raise UsageError("--format table goes to the terminal; use another with --output.")
     if output is not None and output.is_dir():
         raise UsageError(f"--output {output}: expected a file, found a folder.")
     if by is not None and oracle:
         raise UsageError("--by and --oracle: expected one of them; strata have no oracle columns.")
+    if by is not None and format not in OF_STRATA:
+        raise UsageError(f"--by and --format {format}: expected one of {', '.join(OF_STRATA)} for strata.")
+    if oracle and format == "latex":
+        raise UsageError("--oracle and --format latex: expected another format; these tables hold what may be claimed.")
     if labels is not None and by is None:
         raise UsageError("--labels: expected --by with the column to split by.")
     try:

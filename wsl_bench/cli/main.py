@@ -12,7 +12,20 @@ import typer
 
 from wsl_bench import __version__
 from wsl_bench.cli import (
-    compare, figures, inspect, leaderboard, localize, overall, prepare, report, run, score, status, twin,
+    compare,
+    export,
+    export_maps,
+    figures,
+    inspect,
+    leaderboard,
+    localize,
+    overall,
+    prepare,
+    report,
+    run,
+    score,
+    status,
+    twin,
 )
 from wsl_bench.cli.console import errors
 from wsl_bench.errors import WslBenchError
@@ -60,6 +73,8 @@ app.command("prepare")(prepare.prepare)
 app.command("twin")(twin.twin)
 app.command("report")(report.report)
 app.command("localize")(localize.localize)
+app.command("export")(export.export)
+app.command("export-maps")(export_maps.export_maps)
 app.command("methods")(inspect.methods)
 app.command("datasets")(inspect.datasets)
 app.command("check")(inspect.check)

@@ -12,6 +12,8 @@ import numpy as np
 
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard import export
+from wsl_bench.leaderboard.json_text import to_json
+from wsl_bench.leaderboard.latex import to_latex
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.oracle import NOTE as ORACLE_NOTE
@@ -106,9 +108,13 @@ def write_leaderboard(root: Path) -> Leaderboard:
 
 
 def render(board: Leaderboard, format: str) -> str:
-    """leaderboard.csv or leaderboard.md as text."""
+    """The board as csv, latex, json or, by default, markdown."""
     if format == "csv":
         return export.to_csv(board.rows, export.FIXED_COLUMNS)
+    if format == "latex":
+        return to_latex(board.rows, board.notes)
+    if format == "json":
+        return to_json(board.rows, board.notes, board.failures)
     return export.to_markdown(board.rows, board.notes)
 
 

@@ -8,7 +8,7 @@ asked for, seeds, methods), `thresholds`, `settings`, what was found in the data
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,26 @@ def write_run(root: Path, content: dict[str, Any]) -> None:
     """Write run.json; `content` has every field but the version."""
     text = json.dumps({"run_version": RUN_VERSION, **content}, indent=1, sort_keys=True)
     atomic_write(root / NAME, (text + "\n").encode())
+
+
+def manifest_hashes(root: Path) -> dict[str, str]:
+    """sha256 of the split manifest of each dataset of a run, where run.json has it."""
+    datasets = read_run(root)["fixed"].get("datasets", {})
+    return {name: str(parts["manifest"]) for name, parts in datasets.items() if "manifest" in parts}
+
+
+def manifest_file(root: Path, dataset: str) -> Path:
+    """Where a dataset's split manifest lies; a name may be a selector with a path in it."""
+    return root / "manifests" / f"{dataset.replace('/', '_').replace(chr(92), '_')}.csv"
+
+
+def prepared_folder(root: Path, hashes: Mapping[str, str]) -> Path | None:
+    """The folder below RUN/prepared that holds the dataset with these hashes, if it is still there."""
+    for file in sorted((root / "prepared").glob("*/hashes.json")):
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if found == dict(hashes):
+            return file.parent
+    return None
