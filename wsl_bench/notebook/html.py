@@ -11,7 +11,7 @@ from wsl_bench.leaderboard.compare import LOWER_IS_BETTER, RESAMPLES, Comparison
 from wsl_bench.leaderboard.export import interval_text, rank_text, row_name, status_text
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values
 
-_LEFT = ' style="text-align: left"'
+_LEFT = ' style="text-align: left; padding-right: 1em"'
 _GREY = ' style="opacity: 0.6"'
 _HEADER = ("method", "status", "rank", "iou", "iop", "auc")
 

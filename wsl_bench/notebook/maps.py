@@ -22,8 +22,9 @@ Map = npt.NDArray[np.float32]
 class Maps:
     """What a method says about one test image, in the square that the network sees (S x S pixels).
 
-    It is for the eye: maps are kept in half precision, and image and ground truth are letterboxed to the square. The
-    numbers in `measured` were counted at the resolution of the ground truth.
+    It is for the eye: maps are kept in half precision, so that a score within 0.0005 of the threshold may fall on the
+    other side of it, and image and ground truth are letterboxed to the square. The numbers in `measured` were counted
+    in single precision at the resolution of the ground truth.
 
     Attributes:
         dataset, method, image_id, seed: what it is of; `label` 0 or 1.
@@ -78,7 +79,9 @@ class Maps:
 
 
 def thresholded(score: Map, threshold: float, size: int, inside: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """A score map (h, w) of the square as a mask (size, size), compared in float32 as the protocol does.
+    """A score map (h, w) of the square as a mask (size, size).
+
+    Maps are kept in half precision, so the threshold is rounded like them: a score that reached it still does.
 
     Args:
         inside: top, left, height, width of the image in the square; outside nothing is predicted.
@@ -86,5 +89,5 @@ def thresholded(score: Map, threshold: float, size: int, inside: npt.NDArray[np.
     top, left, height, width = (int(value) for value in inside)
     found = np.zeros((size, size), np.bool_)
     place = slice(top, top + height), slice(left, left + width)
-    found[place] = stretched(score, size, size)[place] >= np.float32(threshold)
+    found[place] = stretched(score, size, size)[place] >= np.float32(np.float16(threshold))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_bench.errors import UsageError
-from wsl_bench.leaderboard.export import to_csv
 from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.metrics import pixel
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-# What pandas would take for a number or a missing value where all names look like one: a method called `nan`.
-_NAMES = ("dataset", "method", "threshold_rule", "key")
 
 
 def require_pandas() -> Any:
@@ -40,18 +36,12 @@ def require_pandas() -> Any:
 def frame(rows: Sequence[Values], columns_if_empty: Sequence[str]) -> DataFrame:
     """Rows as `pandas.read_csv` reads the file that a run writes of them, every float to its last bit.
 
-    Empty fields are NaN, in columns of text as well; columns are in the order of the file.
+    Empty fields are NaN, in columns of text as well; columns are in the order of the file. Names stay names, a method
+    called `nan` or `1` too.
     """
-    pandas = require_pandas()
-    text = to_csv(rows, columns_if_empty)
-    columns = text.partition("\n")[0].split(",")
-    found: DataFrame = pandas.read_csv(
-        io.StringIO(text),
-        dtype={name: str for name in _NAMES if name in columns},
-        keep_default_na=False,
-        na_values=[""],
-        float_precision="round_trip",
-    )
+    columns = list(rows[0]) if rows else list(columns_if_empty)
+    values = {name: [math.nan if row[name] in (None, "") else row[name] for row in rows] for name in columns}
+    found: DataFrame = require_pandas().DataFrame(values, columns=columns)
     return found
 
 
