@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import importlib
 import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -28,6 +30,7 @@ from wsl_bench.notebook.run import Run
 from wsl_bench.store.atomic import write_arrays
 from wsl_bench.store.display import display_file
 from wsl_bench.store.records import peek_records, write_record
+from wsl_bench.store.run_file import read_run
 
 PAGE = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
 TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
@@ -76,7 +79,7 @@ def keep_for_display(root: Path, made_up: Any, dataset: str, kept: list[int], ex
         maps = {"image_ids": np.array(test.ids)[kept], "score": in_square(record.maps()["score"])[kept]}
         if content["method"] == "infomask":
             for number, name in enumerate(extra):
-                maps[name] = maps["score"] * np.float16(2 + number)
+                maps[name] = maps["score"] * np.float16(2 * 2**number)  # exact in half precision
         artefacts = {"test": record.test.to_arrays(), "val": record.val.to_arrays(), "maps": maps}
         write_record(root, record.slug, content, artefacts)
     images = np.random.default_rng(1).integers(30, 200, (len(kept), 12, 16), dtype=np.uint8)
@@ -96,6 +99,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, made_up: Any) -> Path:
     place = tmp_path_factory.mktemp("place")
     root = place / "runs" / "phantom"
     made_up.write_run(root, planned=[[name, ""] for name in ("infomask", "gradcam", "prior", "regl1")])
+    content = read_run(root)
+    content["planned"]["made_up"]["seeds"] = list(THRESHOLDS)
+    made_up.store.write_run(root, content)
     for seed, threshold in THRESHOLDS.items():
         for method in ("infomask", "gradcam"):
             made_up.write_cell(root, method, seed, maps_of(made_up, method, seed), threshold=threshold,
@@ -266,7 +272,7 @@ def test_maps_are_those_of_the_record(run: Run, made_up: Any) -> None:
         np.testing.assert_array_equal(maps.mask[2:14], written >= np.float32(threshold))
         assert not maps.mask[[0, 1, 14, 15]].any()
         assert list(maps.extra) == ["mu", "sigma"]
-        np.testing.assert_array_equal(maps.extra["sigma"], maps.score * 3)
+        np.testing.assert_array_equal(maps.extra["sigma"], maps.score * 4)
         line = run.per_image("infomask", seed).set_index("image_id").loc["test005"]
         assert {name: maps.measured[name] for name in METRICS} == {name: line[name] for name in METRICS}
         assert maps.mask.sum() / 192 == maps.measured["predicted"]
@@ -346,7 +352,7 @@ def test_a_map_is_drawn_into_the_axes_that_are_given(run: Run) -> None:
     before = pyplot.get_fignums()
     own = maps.plot()
     assert len(pyplot.get_fignums()) == len(before) + 1
-    pyplot.close(own.figure)  # type: ignore[arg-type]
+    pyplot.close(own.figure)
 
 
 # --- what a notebook shows ---
@@ -392,7 +398,7 @@ def test_a_run_shows_its_table(run: Run) -> None:
 
 
 def test_a_run_says_what_it_is_in_one_line(run: Run, tmp_path: Path, made_up: Any) -> None:
-    assert repr(run) == f"<Run {str(run.folder)!r}: made_up; 4 methods, 9 of 9 cells finished; thresholds val, 0.5>"
+    assert repr(run) == f"<Run {str(run.folder)!r}: made_up; 4 methods, 9 of 12 cells finished; thresholds val, 0.5>"
     made_up.write_run(tmp_path, planned=[["infomask", ""]])
     made_up.write_failed(tmp_path, "infomask", 0)
     assert "1 method, 0 of 1 cells finished, 1 failed" in repr(load_run(tmp_path))
@@ -420,8 +426,6 @@ def test_a_comparison_shows_its_numbers_and_figure(run: Run) -> None:
     assert rows["measured on"] == "14 test images of 8 patients"
     encoded = re.search(r"data:image/png;base64,([^\"]+)", text)
     assert encoded is not None
-    import base64
-
     with Image.open(io.BytesIO(base64.b64decode(encoded[1]))) as image:
         assert (np.asarray(image.convert("L")) < 200).mean() > 0.02
     assert repr(found).startswith("<infomask minus gradcam, iou on made_up: +")
@@ -535,6 +539,17 @@ def test_nothing_is_written(run: Run) -> None:
     assert state() == before
 
 
+def test_a_damaged_record_is_counted_and_named(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "copy")
+    next((tmp_path / "copy" / "records").glob("made_up--gradcam--seed2.test.npz")).write_bytes(b"")
+    damaged = load_run(tmp_path / "copy")
+    assert "8 of 12 cells finished, 1 damaged;" in repr(damaged)
+    with pytest.raises(UsageError, match=r"There are 0, 1\."):
+        damaged.per_image("gradcam", 2)
+    assert "Set aside: " in damaged._repr_html_()
+    assert damaged.leaderboard().set_index("method").status["gradcam"] == "incomplete"
+
+
 # --- the pages ---
 
 
@@ -558,7 +573,7 @@ def cells_of_the_tutorial(kind: str) -> list[str]:
 def test_the_tutorial_is_clean() -> None:
     import nbformat
 
-    notebook = nbformat.read(TUTORIAL, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(TUTORIAL, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.outputs for cell in code] == [[]] * len(code)
@@ -575,10 +590,10 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(TUTORIAL, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(TUTORIAL, as_version=4)
     n = len(notebook.cells)
     ending = "board.to_pickle('board.pkl'); images.to_pickle('images.pkl'); print(best, worst, found.difference)"
-    notebook.cells.append(nbformat.v4.new_code_cell(ending))  # type: ignore[no-untyped-call]
+    notebook.cells.append(nbformat.v4.new_code_cell(ending))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "wslbench").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wsl_bench.cli.main "$@"\n')
     (tmp_path / "bin" / "wslbench").chmod(0o755)

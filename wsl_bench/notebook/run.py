@@ -37,6 +37,7 @@ class Run:
 
     Methods are named as the tables name them, parameters included: `gradcam`, `infomask[alpha=0.01]`. `rule` is a
     threshold rule of the run: `val`, or a fixed threshold (0.5). `dataset` may be left out where there is one.
+    Nothing is written; but a record that does not verify is set aside when tables are made, as by any command.
 
     Args:
         folder: of the run.
@@ -145,10 +146,11 @@ class Run:
         names, total = list(self._status.rows), self._status.total()
         datasets = ", ".join(dict.fromkeys(dataset for dataset, _, _ in names)) or "no dataset"
         n_rows, n_all = len({name[1:] for name in names}), total.done + total.failed + total.running + total.missing
-        failed = f", {total.failed} failed" if total.failed else ""
+        wrong = {"failed": total.failed, "damaged": len(self._status.damaged)}
+        said = "".join(f", {n} {what}" for what, n in wrong.items() if n)
         return (
             f"<Run {str(self.folder)!r}: {datasets}; {n_rows} method{'s' if n_rows != 1 else ''}, {total.done} of "
-            f"{n_all} cells finished{failed}; thresholds {', '.join(self._thresholds)}>"
+            f"{n_all} cells finished{said}; thresholds {', '.join(self._thresholds)}>"
         )
 
     def _repr_html_(self) -> str:
