@@ -578,10 +578,30 @@ def test_the_tutorial_is_clean() -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.outputs for cell in code] == [[]] * len(code)
     assert {cell.execution_count for cell in code} == {None}
+    commands = [text for text in cells_of_the_tutorial("code") if text.startswith("%%bash\n")]
+    assert ["wslbench run" in text for text in commands] == [True, True]
     for text in cells_of_the_tutorial("code"):
-        compile(re.sub(r"^!(.*\\\n)*.*$", "pass", text, flags=re.M), "tutorial.ipynb", "exec")
+        if text not in commands:
+            compile(text, "tutorial.ipynb", "exec")
     for target in re.findall(r"\]\((?!http)([^)#]+)", "\n".join(cells_of_the_tutorial("markdown"))):
         assert (TUTORIAL.parent / target).is_file(), target
+
+
+def test_a_command_in_a_notebook_draws_no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from wsl_bench.cli.progress import Preparing
+
+    def shown() -> str:
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        with Preparing(console) as preparing:
+            preparing.update("phantom", 1, 2)
+        return str(console.file.getvalue())
+
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert "preparing phantom" in shown()
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # as a kernel leaves it to the commands it starts
+    assert shown() == ""
 
 
 @pytest.mark.slow
@@ -627,6 +647,9 @@ def _check_tutorial(folder: Path, cells: list[Any], said: list[str]) -> None:
         for image_id in (said[0], said[1]):
             maps = run.maps(method, image_id)  # images are as large as the square: only half precision differs
             assert abs(maps.mask.sum() - maps.measured["predicted"] * maps.mask.size) <= 0.01 * maps.mask.size
+    progress = "".join(output.text for output in cells[1].outputs)
+    assert "phantom / infomask / seed 1: done" in progress
+    assert not re.search(r"\x1b\[(\?|\d*[A-HJK])", progress)  # colours, but no bars that a page cannot draw over
     kinds = [set(output.get("data", {})) for cell in cells for output in cell.get("outputs", [])]
     assert sum("image/png" in kind for kind in kinds) >= 4  # a scatter plot and three maps
     assert sum("text/html" in kind for kind in kinds) >= 4  # the run, two frames, a comparison
