@@ -1,7 +1,7 @@
 """wsl_bench: the benchmark harness for weakly supervised localization.
 
-What a plug-in author needs is importable from here. Nothing here imports torch: a method's
-own file does, so that `import wsl_bench` and `wslbench --help` stay quick.
+What a plug-in author needs is importable from here, and `load_run` for notebooks. Nothing here
+imports torch: a method's own file does, so that `import wsl_bench` and `wslbench --help` stay quick.
 """
 
 from wsl_bench.data.samples import Dataset as Dataset
@@ -18,6 +18,7 @@ from wsl_bench.method import PostHocMethod as PostHocMethod
 from wsl_bench.method import PriorMethod as PriorMethod
 from wsl_bench.method import Task as Task
 from wsl_bench.method import TrainedMethod as TrainedMethod
+from wsl_bench.notebook import load_run as load_run
 from wsl_bench.params import param as param
 from wsl_bench.registry import register_dataset as register_dataset
 from wsl_bench.registry import register_method as register_method

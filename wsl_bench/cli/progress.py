@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 if TYPE_CHECKING:  # torch comes with it, and not every command needs that
     from wsl_bench.study import Todo
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines can be drawn over: not in a notebook, whose kernel makes commands believe in a terminal."""
+    return console.is_terminal and "JPY_PARENT_PID" not in os.environ
 
 
 class Preparing:
@@ -49,7 +55,7 @@ class Running:
     """
 
     def __init__(self, console: Console, todo: Todo, n_workers: int) -> None:
-        self._console, self._live = console, console.is_terminal
+        self._console, self._live = console, is_live(console)
         self._n_workers = n_workers
         self._progress = _bars(console, "{task.fields[state]}")
         self._jobs = {job.id: job for job in todo.jobs}
@@ -130,7 +136,7 @@ def _bars(console: Console, state: str) -> Progress:
     """A live view that leaves nothing behind; nothing at all where the output is not a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TextColumn(state, markup=False),
-        TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+        TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True, disable=not is_live(console),
     )  # fmt: skip
 
 

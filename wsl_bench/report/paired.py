@@ -18,11 +18,12 @@ _HIGHER, _LOWER = COLOURS[1], COLOURS[0]
 def write_paired(comparison: Comparison, path: Path) -> None:
     """Write the figure: every image's (or patient's) part, sorted, and the difference with the method's interval."""
     buffer = io.BytesIO()
-    _figure(comparison).savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    paired_figure(comparison).savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     atomic_write(path, buffer.getvalue())
 
 
-def _figure(c: Comparison) -> Figure:
+def paired_figure(c: Comparison) -> Figure:
+    """Every image's (or patient's) part, sorted, and the difference with the interval of the method."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axis = figure.subplots()
     ordered = np.sort(c.parts)[::-1]
