@@ -143,6 +143,7 @@ def test_a_study_runs_on_it(twin: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["remarks"]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     """docs/datasets.md, with fewer images; what is drawn at the published size stands in for the published files."""
     with zipfile.ZipFile(LABELS) as archive:

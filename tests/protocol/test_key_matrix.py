@@ -100,7 +100,7 @@ WITHOUT_EFFECT = tuple(
     )
 )  # fmt: skip
 # Modules that a worker runs and that compute no number of a record.
-COMPUTE_NOTHING = {"contained.py", "errors.py", "params.py", "registry.py", "source.py", "versions.py",
+COMPUTE_NOTHING = {"contained.py", "errors.py", "params.py", "registry.py", "versions.py",
                    "store/atomic.py", "store/migrate.py", "store/records.py", "store/trainings.py"}  # fmt: skip
 # A component that a key leaves out, and the change that has to tell.
 LEFT_OUT = (

@@ -75,7 +75,7 @@ def _check(root: Path, said: set[str]) -> None:
     assert records.keys() >= {name for name in said if name.startswith("cell-")}
     for slug, record in records.items():
         expected = np.random.default_rng(int(slug[-1])).random(200)
-        np.testing.assert_array_equal(record._arrays("test")["values"], expected)
+        np.testing.assert_array_equal(record.arrays("test")["values"], expected)
     if "failure" in said and "cell-1" not in records:
         assert [failure.slug for failure in read_failures(root)] == ["cell-1"]
 

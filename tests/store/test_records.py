@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import made_up_run
 import numpy as np
 import pytest
 
 from wsl_bench.metrics.tally import Tally, TallyBuilder
+from wsl_bench.store import records
 from wsl_bench.store.records import (
     read_costs,
     read_records,
@@ -234,3 +236,25 @@ def test_a_changed_digit_in_a_record_is_noticed(tmp_path: Path) -> None:
     path = _record_file(tmp_path)
     path.write_text(path.read_text().replace('"value": 0.25', '"value": 0.75'))
     assert read_records(tmp_path)[0] == []
+
+
+def test_tallies_of_many_records_are_read_again_and_not_all_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three records and room for two tallies: each is what was written, however often it is asked for."""
+    maps = {str(i): made_up_run.random_maps(30, i) for i in range(3)}
+    made_up_run.write_run(tmp_path)
+    for name, values in maps.items():
+        made_up_run.write_cell(tmp_path, name, 0, values)
+    found = {r.content["method"]: r for r in read_records(tmp_path)[0]}
+    one = records._n_bytes(found["0"].test)
+    few = records._Tallies(2 * one)
+    monkeypatch.setattr(records, "_tallies", few)
+    reads: list[str] = []
+    arrays = Record.arrays
+    monkeypatch.setattr(Record, "arrays", lambda self, name: reads.append(self.slug) or arrays(self, name))
+    for name in ("0", "1", "0", "2", "0", "1"):
+        expected = made_up_run.tally_of(made_up_run.images("test"), maps[name], None, 0.4)
+        np.testing.assert_array_equal(found[name].test.inside, expected.inside)
+        assert len(few._held) <= 2
+    assert len(reads) == 4  # 0, 1, 2, and 1 again: it had made room for 2

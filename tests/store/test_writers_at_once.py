@@ -57,7 +57,7 @@ def _round(root: Path, n_cells: int) -> int:
     assert [record.slug for record in found] == [f"cell-{i:03d}" for i in range(n_cells)]
     for record in found:
         expected = np.random.default_rng(record.content["seed"]).random(200)
-        np.testing.assert_array_equal(record._arrays("test")["values"], expected)
+        np.testing.assert_array_equal(record.arrays("test")["values"], expected)
     assert sorted(path.name for path in (root / FOLDER).iterdir() if path.name.startswith(".")) == []
     return looks
 

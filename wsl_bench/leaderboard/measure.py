@@ -44,7 +44,7 @@ class Row:
     records: tuple[Record, ...]
     rule: str
 
-    @cached_property
+    @property
     def tallies(self) -> list[Tally]:
         """Test tallies; all of the same images.
 
@@ -52,10 +52,19 @@ class Row:
             StoreError: they are not.
         """
         tallies = [record.test for record in self.records]
-        for record, tally in zip(self.records, tallies, strict=True):
-            if not np.array_equal(tally.image_ids, tallies[0].image_ids):
-                raise StoreError(f"{record.slug}: expected the test images of {self.records[0].slug}, found others.")
+        if not self._same_images:
+            for record, tally in zip(self.records, tallies, strict=True):
+                if not np.array_equal(tally.image_ids, tallies[0].image_ids):
+                    raise StoreError(
+                        f"{record.slug}: expected the test images of {self.records[0].slug}, found others."
+                    )
+            self._same_images.append(True)
         return tallies
+
+    @cached_property
+    def _same_images(self) -> list[bool]:
+        """Filled once that has been looked at."""
+        return []
 
     @cached_property
     def thresholds(self) -> list[float]:
@@ -67,7 +76,7 @@ class Row:
     @property
     def first(self) -> Tally:
         """The first tally, for what all share: images, groups, labels, ground truth."""
-        return self.tallies[0]
+        return self.records[0].test
 
     @property
     def classifies(self) -> bool:

@@ -34,7 +34,7 @@ from wsl_bench.store.trainings import (
     save_snapshot,
     save_training,
 )
-from wsl_bench.training.device import set_up_process, to_device
+from wsl_bench.training.device import give_back_memory, set_up_process, to_device
 from wsl_bench.training.inputs import Inputs
 from wsl_bench.training.loop import Checkpoint, Epoch, Snapshot, Training, train
 from wsl_bench.versions import made_with
@@ -77,6 +77,7 @@ def _unspoilt(threads: int) -> Iterator[None]:
     set_up_process(threads)
     with contained():
         yield
+    give_back_memory()
 
 
 class _Workshop:

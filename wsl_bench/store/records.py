@@ -7,11 +7,11 @@ aside with the suffix `.corrupt`, named to the user, and computed again. Nothing
 from __future__ import annotations
 
 import contextlib
-import functools
 import glob
 import hashlib
 import io
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,21 +46,21 @@ class Record:
     content: dict[str, Any]
     root: Path
 
-    @functools.cached_property
+    @property
     def test(self) -> Tally:
-        """Tallies of the test split."""
-        return Tally.from_arrays(self._arrays("test"))
+        """Tallies of the test split; read again where many have been read since."""
+        return _tallies.of(self, "test")
 
-    @functools.cached_property
+    @property
     def val(self) -> Tally:
-        """Tallies of the validation split."""
-        return Tally.from_arrays(self._arrays("val"))
+        """Tallies of the validation split, likewise."""
+        return _tallies.of(self, "val")
 
     def maps(self) -> dict[str, npt.NDArray[np.generic]]:
         """Display maps: image_ids and (n, h, w) float16 arrays by name."""
-        return self._arrays("maps")
+        return self.arrays("maps")
 
-    def _arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
+    def arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays of an artefact, verified once more: it may have changed since the record was read."""
         named = self.content["artefacts"][name]
         path = _artefact_path(self.root, self.root / FOLDER / f"{self.slug}.json", named["file"])
@@ -70,6 +70,35 @@ class Record:
                 return {key: arrays[key] for key in arrays.files}
         except Exception as error:  # numpy and zipfile raise many types; only who made up a record gets here
             raise StoreError(f"{path}: expected plain arrays, found {error}. Compute the cell again.") from None
+
+
+class _Tallies:
+    """The tallies read last, up to a number of bytes: those of a large study do not fit into memory at once."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._held = most_bytes, OrderedDict[tuple[Path, str, str], Tally]()
+        self._bytes = 0
+
+    def of(self, record: Record, name: str) -> Tally:
+        """A tally of a record, from memory or from the disk."""
+        key = (record.root.absolute(), record.slug, str(record.content["artefacts"][name]["sha256"]))
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        tally = Tally.from_arrays(record.arrays(name))
+        self._held[key] = tally
+        self._bytes += _n_bytes(tally)
+        while self._bytes > self._most and len(self._held) > 1:
+            self._bytes -= _n_bytes(self._held.popitem(last=False)[1])
+        return tally
+
+
+def _n_bytes(tally: Tally) -> int:
+    """Of a tally and of the counts it makes of its histograms when they are asked for."""
+    return sum(array.nbytes for array in tally.to_arrays().values()) + 4 * tally.inside.nbytes
+
+
+_tallies = _Tallies(3 * 2**30)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 
@@ -85,3 +86,12 @@ def _cpu_flags() -> set[str]:
             return set(next((line for line in file if line.startswith("flags")), "").split())
     except OSError:
         return set()
+
+
+def give_back_memory() -> None:
+    """Return what has been freed to the system (glibc); workers keep it while they train, for it is quicker.
+
+    Without this, gigabytes that the maps of one large split took stay with a worker beside those of the next.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
