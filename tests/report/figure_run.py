@@ -115,7 +115,7 @@ def write_pictures(root: Path, n: int = N, ids: list[str] | None = None) -> None
 
 def rewrite(root: Path, record: Any, content: dict[str, Any], drop: tuple[str, ...] = ()) -> None:
     """A record again with other content, and without some of its display maps."""
-    arrays = {name: record._arrays(name) for name in ("val", "test", "maps")}
+    arrays = {name: record.arrays(name) for name in ("val", "test", "maps")}
     arrays["maps"] = {name: value for name, value in arrays["maps"].items() if name not in drop}
     kept = {k: v for k, v in record.content.items() if k not in ("artefacts", "sha256", "record_version")}
     write_record(root, record.slug, kept | content, arrays)

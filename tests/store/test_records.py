@@ -247,12 +247,11 @@ def test_tallies_of_many_records_are_read_again_and_not_all_held(
     for name, values in maps.items():
         made_up_run.write_cell(tmp_path, name, 0, values)
     found = {r.content["method"]: r for r in read_records(tmp_path)[0]}
-    one = records._n_bytes(found["0"].test)
-    few = records._Tallies(2 * one)
+    few = records._Tallies(sum(records._n_bytes(record.test) for record in found.values()) - 1)
     monkeypatch.setattr(records, "_tallies", few)
     reads: list[str] = []
-    arrays = Record.arrays
-    monkeypatch.setattr(Record, "arrays", lambda self, name: reads.append(self.slug) or arrays(self, name))
+    arrays = records.Record.arrays
+    monkeypatch.setattr(records.Record, "arrays", lambda self, name: reads.append(self.slug) or arrays(self, name))
     for name in ("0", "1", "0", "2", "0", "1"):
         expected = made_up_run.tally_of(made_up_run.images("test"), maps[name], None, 0.4)
         np.testing.assert_array_equal(found[name].test.inside, expected.inside)
