@@ -77,3 +77,22 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
     done = run_python("-m", "pytest", "-q", "--benchmark-disable", "-p", "no:cacheprovider",
                       str(ROOT / "benchmarks"), "--rootdir", str(ROOT), cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_scale_script_measures_every_step(tmp_path: Path) -> None:
+    """On 160 rows of a made-up label table; its own count of the splits is checked against the table."""
+    rows = ["patientId,x,y,width,height,Target"]
+    rows += [f"im{i:03d},{100 + i}.0,200.0,300.0,260.0,1" if i % 2 else f"im{i:03d},,,,,0" for i in range(160)]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    command = (str(ROOT / "benchmarks/scale.py"), "--labels", "labels.csv", "--work", "work", "--size", "64",
+               "--image-size", "32", "--more", "--min-val-located 5 --set recipe.width=0.1 --device cpu")  # fmt: skip
+    done = run_python(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    table = {cells[0]: cells[1:] for cells in lines if len(cells) > 2}
+    assert table["all"] == ["160", "80", "80"]
+    for step in ("draw the twin", "prepare: decode, split, hash", "train one epoch, evaluate, table"):
+        assert float(table[step][0].removesuffix(" s")) > 0
+        assert float(table[step][1].removesuffix(" GB")) > 0.05
+    assert table["infomask"][1].endswith(" s")

@@ -301,3 +301,36 @@ def test_seeds_from_integers_are_63_bit_and_differ() -> None:
     assert len(seeds) == 100
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_from(1, 2) == seed_from(1, 2) != seed_from(2, 1)
+
+
+def test_a_split_goes_to_the_gpu_whole_where_it_takes_less_than_half_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wsl_bench.training import inputs
+
+    names = tuple(map(str, range(6)))
+    view = WeakView(
+        names, names, np.zeros(6, np.int64), ImageRows.of(np.zeros((6, SIZE, SIZE), np.uint8)),
+        (Letterbox.fit(SIZE, SIZE, SIZE),) * 6, "",
+    )  # fmt: skip
+    for free, fits in ((12 * SIZE**2, True), (12 * SIZE**2 - 2, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 10**12))
+        assert inputs._fits_gpu(view, "cuda") is fits
+        assert not inputs._fits_gpu(view, "cpu")
+
+
+def test_batches_come_from_rows_wherever_they_lie() -> None:
+    """The rows of a split may be scattered over a file that others share."""
+    whole = np.random.default_rng(0).integers(0, 256, (20, SIZE, SIZE), np.uint8)
+    rows, names = np.array([7, 3, 19, 0]), ("a", "b", "c", "d")
+    frames = (Letterbox.fit(SIZE, SIZE, SIZE),) * 4
+    scattered = Inputs(
+        WeakView(names, names, np.zeros(4, np.int64), ImageRows(whole, rows), frames, ""), 100, 50, "cpu"
+    )
+    together = Inputs(
+        WeakView(names, names, np.zeros(4, np.int64), ImageRows.of(whole[rows]), frames, ""), 100, 50, "cpu"
+    )
+    for index in (slice(None), slice(1, 3), torch.tensor([3, 0, 0])):
+        assert torch.equal(scattered.images(index), together.images(index))
+    expected = (whole[[0, 7]].astype(np.float32) - 100) / 50
+    np.testing.assert_array_equal(scattered.images(torch.tensor([3, 0])).squeeze(1).numpy(), expected)

@@ -20,7 +20,7 @@ from wsl_bench.leaderboard.rows import Values
 from wsl_bench.report.page.curves import AT, against_threshold, densities
 from wsl_bench.report.page.explorer import explorer
 from wsl_bench.report.page.packing import as_json
-from wsl_bench.report.style import COLOURS
+from wsl_bench.report.style import method_styles
 from wsl_bench.store.atomic import atomic_write, make_folder
 from wsl_bench.store.run_file import read_run
 
@@ -60,7 +60,9 @@ def render(run: Path, board: Leaderboard) -> str:
     from plotly.offline import get_plotlyjs
 
     about = read_run(run)
-    content = {"tables": _tables(run, board), "columns": COLUMNS, "colours": COLOURS, "at": AT}
+    names = [row_name(values) for values, _ in board.measured if values["status"] != "sanity"]
+    colours = {name: style.colour for name, style in method_styles(names).items()}
+    content = {"tables": _tables(run, board), "columns": COLUMNS, "colours": colours, "at": AT}
     environment = Environment(
         loader=PackageLoader("wsl_bench.report.page", "assets"), autoescape=True, undefined=StrictUndefined
     )

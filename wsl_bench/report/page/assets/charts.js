@@ -1,11 +1,9 @@
-// Charts. A method has one colour everywhere: by its place among the ranked rows.
+// Charts. A method has the colour that it has in every figure.
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const methodsOf = () => table.rows.filter((row) => row.status !== "sanity").map((row) => row.name);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 function colourOf(name) {
-  const place = methodsOf().indexOf(name);
-  if (place < 0) return shade("--soft");
-  const colour = DATA.colours[place % DATA.colours.length];
+  const colour = DATA.colours[name];
+  if (colour === undefined) return shade("--soft"); // a sanity row
   return colour === "#000000" ? shade("--fore") : colour;
 }
 const escapeText = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
