@@ -67,13 +67,16 @@ def render(run: Path, board: Leaderboard) -> str:
         loader=PackageLoader("wsl_bench.report.page", "assets"), autoescape=True, undefined=StrictUndefined
     )
     assets = files("wsl_bench.report.page") / "assets"
-    scripts = [(assets / name).read_text(encoding="utf-8") for name in ("table.js", "charts.js", "explorer.js")]
+    table, charts, explorer_ = (
+        (assets / f"{name}.js").read_text(encoding="utf-8") for name in ("table", "charts", "explorer")
+    )
     return environment.get_template("page.html").render(
         title=", ".join(about["planned"]),
         data=as_json(content),
         plotly=get_plotlyjs(),
         style=(assets / "page.css").read_text(encoding="utf-8"),
-        scripts="\n".join(scripts),
+        first=table,  # the table is there before the browser has read plotly
+        then=f"{charts}\n{explorer_}",
         notes=board.notes,
         failures=[f.content for f in board.failures],
         about={"remarks": {}, "platform": "", **about},
