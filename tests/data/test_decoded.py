@@ -391,6 +391,29 @@ def test_prepare_refuses_with_a_reason(data: Path, tmp_path: Path, arguments: tu
     assert "Traceback" not in done.stderr
 
 
+def test_two_at_once_decode_each_image_once(tmp_path: Path) -> None:
+    data = tiny_folder(tmp_path / "data", n=300)
+    env = environment({"WSLBENCH_CACHE": str(tmp_path / "cache")})
+    command = [sys.executable, *WSLBENCH, "prepare", str(data), "--image-size", "16"]
+    both = [subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    (cache,) = (tmp_path / "cache").iterdir()
+    assert (cache / PIXELS).stat().st_size == 300 * 16**2
+    prepared = prepare("tiny", _dataset(data), 16, tmp_path / "run", cache=cache)
+    _check_images(prepared, data)
+
+
+def test_a_cache_that_takes_no_files_is_told(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", Path("/proc/wslbench")):
+        done = run_python(
+            *WSLBENCH, "prepare", str(data), "--image-size", "16", cwd=tmp_path, env={"WSLBENCH_CACHE": str(place)}
+        )
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "Name a folder of your own with WSLBENCH_CACHE" in " ".join(done.stderr.split())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_prepare_continues(tmp_path: Path) -> None:
     """SIGKILL after 25 different times, by two processes, until one call gets through."""

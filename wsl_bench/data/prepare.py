@@ -20,7 +20,7 @@ from wsl_bench.data.prepared import Item, write_prepared
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Split, Truth
 from wsl_bench.data.splits import Manifest, check_classes, make_manifest
 from wsl_bench.data.views import truth_sha256
-from wsl_bench.errors import DataError
+from wsl_bench.errors import DataError, UsageError
 from wsl_bench.metrics.truth import boxes_from_mask
 from wsl_bench.source import source_sha256
 from wsl_bench.store.atomic import make_folder
@@ -128,8 +128,7 @@ def prepare(
 def _decoded(root: Path, cache: Path | None, size: int) -> Iterator[DecodedImages]:
     """Decoded images to add to: those of the cache, to which nobody else adds meanwhile, or new ones for a while."""
     if cache is not None:
-        make_folder(cache)
-        with FileLock(cache / ".lock"):
+        with _locked(cache):
             yield DecodedImages(cache.absolute(), size)
         return
     make_folder(root)
@@ -138,6 +137,23 @@ def _decoded(root: Path, cache: Path | None, size: int) -> Iterator[DecodedImage
         yield DecodedImages(folder, size)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    lock = FileLock(cache / ".lock")
+    try:
+        make_folder(cache)
+        lock.acquire()
+    except OSError as error:
+        raise UsageError(
+            f"{cache}: decoded images cannot be kept there ({error.strerror}). Name a folder of your own with "
+            "WSLBENCH_CACHE."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _items(
