@@ -98,21 +98,28 @@ class RSNA(Dataset):
         """
         table = twin.read_published(request.labels, _LABELS)
         images = list(dict.fromkeys(image for _, (image, *_) in table))
+        number_of = {image: i for i, image in enumerate(images)}  # the same patient however many are drawn
+        strange = next((image for image in images if image != Path(image).name or not image), None)
+        if strange is not None:
+            raise DataError(
+                request.labels, expected="patientIds, which name files", found=repr(strange),
+                fix="Use the table as published.",
+            )  # fmt: skip
         kept = dict.fromkeys(images[:: max(1, len(images) // request.most)][: request.most] if request.most else images)
         rows = [row for row in table if row[1][0] in kept]
         boxes: dict[str, list[tuple[float, ...]]] = {image: [] for image in kept}
         for line, (image, target, *texts) in rows:
             if target == "1":
                 boxes[image].append(tuple(number(request.labels, line, text) for text in texts))
-        twin.open_output(request.output, request.size)
+        twin.open_output(request.output, request.size, [request.labels, request.headers])
         scale, folder = request.size / SIDE, request.output / "stage_2_train_images"
         headers = {} if request.headers is None else _headers(request.headers)
         todo = [
             twin.TwinImage(
-                folder / f"{image}.dcm", i, tuple(tuple(v / SIDE for v in box) for box in boxes[image]),
+                folder / f"{image}.dcm", number_of[image], tuple(tuple(v / SIDE for v in box) for box in boxes[image]),
                 {"PatientID": image, **headers.get(image, {})},
             )
-            for i, image in enumerate(kept)
+            for image in kept
         ]  # fmt: skip
         twin.write_images(todo, request.size, request.n_workers, request.progress)
         labels = [
@@ -153,6 +160,11 @@ class RSNA(Dataset):
             if target not in ("0", "1") or targets.setdefault(image, int(target)) != int(target):
                 raise DataError(
                     f"{path}, line {line}", expected=f"one Target, 0 or 1, for {image}", found=repr(target),
+                    fix="Use the table as published.",
+                )  # fmt: skip
+            if image != Path(image).name or not image:
+                raise DataError(
+                    f"{path}, line {line}", expected="a patientId, which names a file", found=repr(image),
                     fix="Use the table as published.",
                 )  # fmt: skip
             if (target == "1") != any(numbers):
@@ -221,8 +233,8 @@ def _headers(path: Path) -> dict[str, dict[str, Any]]:
     columns = ("PatientID", "PatientSex", "PatientAge", "ViewPosition", "PixelSpacing")
     return {
         image: {
-            "PatientSex": sex, "PatientAge": f"{int(float(age or 0)):03d}Y", "ViewPosition": view,
-            "PixelSpacing": [number(path, line, spacing)] * 2,
+            "PatientSex": sex, "PatientAge": f"{int(number(path, line, age.rstrip('Yy') or '0')):03d}Y",
+            "ViewPosition": view, "PixelSpacing": [number(path, line, spacing)] * 2,
         }
         for line, (image, sex, age, view, spacing) in twin.read_published(path, columns)
     }  # fmt: skip

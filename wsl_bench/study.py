@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsl_bench.data.prepared import load_truth, load_weak
-from wsl_bench.errors import UsageError
+from wsl_bench.errors import StoreError, UsageError
 from wsl_bench.executors.local import run_jobs
 from wsl_bench.leaderboard.build import Leaderboard, write_leaderboard
 from wsl_bench.leaderboard.export import to_csv
@@ -23,7 +23,7 @@ from wsl_bench.selection import ChosenDataset, Progress, Say, unheard
 from wsl_bench.spec import RunSpec
 from wsl_bench.store.at_work import AtWork
 from wsl_bench.store.atomic import atomic_write, remove_leftovers
-from wsl_bench.store.display import display_file, write_display
+from wsl_bench.store.display import load_display, write_display
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
 from wsl_bench.store.run_file import read_run, write_run
@@ -87,7 +87,9 @@ def open_study(
 
 def _keep_for_display(out: Path, dataset: ChosenDataset, n: int) -> None:
     """What reports show beside the maps; a folder holds one content of a dataset, so once is enough."""
-    if not display_file(out, dataset.name).is_file():
+    try:
+        load_display(out, dataset.name)
+    except StoreError:  # not there, or damaged
         weak, truth = load_weak(dataset.prepared.folder, "test"), load_truth(dataset.prepared.folder, "test")
         write_display(out, dataset.name, weak, truth, display_sample(weak.image_ids, n))
 

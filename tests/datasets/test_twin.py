@@ -78,8 +78,8 @@ def test_lesions_lie_in_the_boxes(twin: Path) -> None:
     from wsl_bench.data.radiograph import scene
 
     drawn = pd.read_csv(twin / "stage_2_train_labels.csv").set_index("patientId")
-    order = list(dict.fromkeys(drawn.index))
-    positives = [name for name in order if drawn.loc[[name]].Target.max() == 1][:12]
+    order = list(dict.fromkeys(_table().patientId))  # a patient is numbered by its place in the whole table
+    positives = [name for name in dict.fromkeys(drawn.index) if drawn.loc[[name]].Target.max() == 1][:12]
     for name in positives:
         boxes = drawn.loc[[name], ["x", "y", "width", "height"]].to_numpy() / SIZE
         number = order.index(name)
@@ -164,6 +164,28 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         done.append(command)
     assert done == ["prepare", "twin", "prepare", "run"]
     assert len(pd.read_csv(tmp_path / "rsna_splits.csv")) == 64
+
+
+def test_a_twin_of_other_tables_or_with_paths_in_it_is_refused(tmp_path: Path) -> None:
+    header = "patientId,x,y,width,height,Target\n"
+    rows = "".join(f"im{i},10.0,20.0,300.0,200.0,1\nno{i},,,,,0\n" for i in range(3))
+    (tmp_path / "labels.csv").write_text(header + rows)
+    command = (*WSLBENCH, "twin", "rsna", "--labels", "labels.csv", "--size", "32", "--output")
+    assert run_python(*command, "twin", "--images", "2", cwd=tmp_path).returncode == 0
+    few = {file.name: file.read_bytes() for file in (tmp_path / "twin").glob("*/*.dcm")}
+    assert run_python(*command, "twin", cwd=tmp_path).returncode == 0  # more of the same table
+    files = sorted((tmp_path / "twin").glob("*/*.dcm"))
+    assert few.items() < {file.name: file.read_bytes() for file in files}.items()
+    assert len({read_dicom(file).tobytes() for file in files}) == 6  # no patient comes twice
+    (tmp_path / "labels.csv").write_text(header + rows.replace("300.0", "310.0"))
+    other = run_python(*command, "twin", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "expected a new or empty folder or this twin begun" in " ".join(other.stderr.split())
+    (tmp_path / "labels.csv").write_text(header + rows + "../../out,,,,,0\n")
+    hostile = run_python(*command, "third", cwd=tmp_path)
+    assert hostile.returncode == 2
+    assert "patientIds, which name files" in " ".join(hostile.stderr.split())
+    assert not (tmp_path / "third").exists()
 
 
 def test_an_interrupted_twin_goes_on(tmp_path: Path) -> None:

@@ -31,12 +31,20 @@ def report(
 
 
 def _serve(folder: Path, port: int) -> None:
+    import contextlib
     import functools
     import http.server
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *arguments: object) -> None:
             pass
+
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] not in ("/", "/index.html"):  # the page, and nothing else of its folder
+                self.send_error(404)
+                return
+            with contextlib.suppress(ConnectionError):  # the reader has gone
+                super().do_GET()
 
     handler = functools.partial(Quiet, directory=str(folder))
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from wsl_bench.data.samples import Dataset
+from wsl_bench.errors import UsageError
 from wsl_bench.params import values_of
 from wsl_bench.source import source_sha256
 
@@ -22,7 +23,12 @@ _LIBRARIES = ("pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-
 def cache_root() -> Path:
     """The environment variable WSLBENCH_CACHE, or this system's place for caches."""
     chosen = os.environ.get("WSLBENCH_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("wsl_bench", False) / "decoded"
+    if chosen:
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError:
+            raise UsageError(f"WSLBENCH_CACHE={chosen}: expected a folder, found no such user.") from None
+    return user_cache_path("wsl_bench", False) / "decoded"
 
 
 def cache_folder(name: str, source_hash: str, dataset: Dataset, size: int) -> Path:

@@ -99,7 +99,7 @@ def _held(dataset: Dataset, samples: Sequence[Sample], images: DecodedImages, ho
         if (entry.height, entry.width) != (sample.height, sample.width):
             continue  # the table says another size now, which is checked on decoding
         try:
-            if entry.source.is_now(path.stat()):
+            if entry.source.is_now(path, path.stat()):
                 held.add(sample.image_id)
             elif (now := _source(path)).sha256 == entry.source.sha256:
                 held.add(sample.image_id)
@@ -151,17 +151,22 @@ def _by_workers(
         ) from None
 
 
-_opened: Dataset  # of a worker
+_opened: Dataset | Exception  # of a worker
 
 
 def _open_dataset(name: str, values: Mapping[str, Any]) -> None:
     from wsl_bench import params, registry
 
     global _opened
-    _opened = params.build(registry.discover("dataset").get(name).cls, name, values)
+    try:
+        _opened = params.build(registry.discover("dataset").get(name).cls, name, values)
+    except Exception as error:  # told by the first chunk: in here it would look as if the worker had been ended
+        _opened = error
 
 
 def _decode_chunk(samples: Sequence[Sample], size: int) -> list[Outcome]:
+    if isinstance(_opened, Exception):
+        raise _opened
     return [_outcome(_opened, sample, size) for sample in samples]
 
 
@@ -194,4 +199,4 @@ def _source(path: Path) -> Source:
     status = path.stat()
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Source(status.st_size, status.st_mtime_ns, status.st_ctime_ns, sha256)
+    return Source(str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, sha256)

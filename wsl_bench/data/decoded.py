@@ -27,19 +27,22 @@ class Source:
     """The file an image came from, as it was when it was read.
 
     Attributes:
+        path: absolute.
         size: bytes.
         modified, changed: of its content, and of that or its name, rights or place; nanoseconds.
         sha256: of its bytes.
     """
 
+    path: str
     size: int
     modified: int
     changed: int
     sha256: str
 
-    def is_now(self, status: os.stat_result) -> bool:
-        """Whether the file looks as it did then."""
-        return (self.size, self.modified, self.changed) == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    def is_now(self, path: Path, status: os.stat_result) -> bool:
+        """Whether it is this file, and looks as it did then."""
+        same = (self.size, self.modified, self.changed) == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return same and self.path == str(path.absolute())
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ class DecodedImages:
             OSError: they cannot be written; what was there before is as it was.
         """
         make_folder(self._folder)
+        if self._forget:  # before anything comes to lie in rows that are gone, lest it be taken for what lay there
+            atomic_write(self._folder / INDEX, b"".join(map(_to_line, self.entries.values())))
+            self._forget = False
         placed = [replace(entry, row=self._n_rows + i) for i, (entry, _) in enumerate(images)]
         squares = np.stack([square for _, square in images])
         with named(self.pixels), self.pixels.open("r+b" if self.pixels.is_file() else "x+b") as file:
@@ -108,10 +114,6 @@ class DecodedImages:
         """Append lines to the index; of several on one image the last counts."""
         path = self._folder / INDEX
         self.entries |= {entry.image_id: entry for entry in entries}
-        if self._forget:  # rows that are gone, lest the images that come to lie there be taken for them
-            atomic_write(path, b"".join(map(_to_line, self.entries.values())))
-            self._forget = False
-            return
         lines = b"".join(map(_to_line, entries))
         with named(path), path.open("a+b") as file:
             if file.tell():
@@ -158,6 +160,6 @@ def _entry(text: bytes) -> Entry | None:
     numbers = [entry.height, entry.width, entry.crc32, entry.row]
     numbers += [] if source is None else [source.size, source.modified, source.changed]
     texts = [entry.image_id, *entry.details.values()] if isinstance(entry.details, dict) else [None]
-    texts += [] if source is None else [source.sha256]
+    texts += [] if source is None else [source.sha256, source.path]
     typed = all(type(n) is int for n in numbers) and all(isinstance(t, str) for t in texts)
     return entry if typed and 0 <= entry.crc32 < 2**32 else None

@@ -7,12 +7,12 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from wsl_bench.data.decode import How, decode
 from wsl_bench.data.decoded import PIXELS, DecodedImages
@@ -103,8 +103,9 @@ def prepare(
     # By split: so the images of one split lie together in a file made in one go.
     samples = [sample for split in SPLITS for sample in manifest.of(split)]
     own = cache is None or dataset.source(samples[0]) is None
-    with _decoded(root, None if own else cache, image_size) as images:
-        items, skipped = _items(dataset, samples, image_size, images, how or How())
+    how = how or How()
+    with _decoded(root, None if own else cache, image_size, how.say) as images:
+        items, skipped = _items(dataset, samples, image_size, images, how)
         parts = {split: [item for item in items if item.sample.split == split] for split in SPLITS}
         kept = {item.sample.image_id: item.sample for item in items}
         manifest = replace(manifest, samples=tuple(kept[s.image_id] for s in manifest.samples if s.image_id in kept))
@@ -125,10 +126,10 @@ def prepare(
 
 
 @contextlib.contextmanager
-def _decoded(root: Path, cache: Path | None, size: int) -> Iterator[DecodedImages]:
+def _decoded(root: Path, cache: Path | None, size: int, say: Callable[[str], None]) -> Iterator[DecodedImages]:
     """Decoded images to add to: those of the cache, to which nobody else adds meanwhile, or new ones for a while."""
     if cache is not None:
-        with _locked(cache):
+        with _locked(cache, say):
             yield DecodedImages(cache.absolute(), size)
         return
     make_folder(root)
@@ -140,11 +141,15 @@ def _decoded(root: Path, cache: Path | None, size: int) -> Iterator[DecodedImage
 
 
 @contextlib.contextmanager
-def _locked(cache: Path) -> Iterator[None]:
+def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
     lock = FileLock(cache / ".lock")
     try:
         make_folder(cache)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            say("another process is decoding these images; waiting for it.")
+            lock.acquire()
     except OSError as error:
         raise UsageError(
             f"{cache}: decoded images cannot be kept there ({error.strerror}). Name a folder of your own with "

@@ -97,8 +97,8 @@ def _images(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> ImageRows:
                 raise ValueError(f"other pixels of {str(name)!r} than were written")
     except (OSError, ValueError, IndexError) as error:
         raise StoreError(
-            f"{file}: expected the decoded images of {folder}, found {error}. Remove the folder {file.parent}; the "
-            "same command decodes them again."
+            f"{file}: expected the decoded images of {folder}, found {error}. Remove {file} when no run "
+            "is at work; the same command decodes them again."
         ) from None
     return ImageRows(whole, rows)
 

@@ -44,7 +44,8 @@ class ImageRows:
 
     def __getitem__(self, index: int | slice | npt.NDArray[np.int64]) -> Pixels:
         """One image (S, S), or a batch (n, S, S), copied into memory."""
-        return np.array(self.array[self.rows[index]])
+        found = self.array[self.rows[index]]
+        return np.array(found) if isinstance(index, int) else np.asarray(found)  # several are a copy already
 
     def __iter__(self) -> Iterator[Pixels]:
         return (np.asarray(self.array[row]) for row in self.rows)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import hashlib
+import importlib.util
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -84,8 +86,8 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
-def open_output(output: Path, size: int) -> None:
-    """Make the folder of a twin, or go on in one of the same size; its notice says what it is.
+def open_output(output: Path, size: int, tables: Sequence[Path | None]) -> None:
+    """Make the folder of a twin, or go on in one of the same size and tables; its notice says what it is.
 
     Raises:
         UsageError: a file, or a folder with something else in it.
@@ -94,6 +96,8 @@ def open_output(output: Path, size: int) -> None:
         f"Drawn radiographs of {size} x {size} pixels in the layout of a published dataset (wslbench twin). Labels and "
         "boxes are the published ones; no pixel is of a patient.\n"
     )
+    for table in filter(None, tables):
+        notice += f"Drawn from {table.name}, sha256 {hashlib.sha256(table.read_bytes()).hexdigest()}.\n"
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: expected a folder, found a file.")
     if output.is_dir() and any(output.iterdir()):
@@ -114,6 +118,8 @@ def write_images(images: Sequence[TwinImage], size: int, n_workers: int, progres
     Raises:
         UsageError: pydicom is missing, or a worker was ended.
     """
+    if importlib.util.find_spec("pydicom") is None and any(image.file.suffix == ".dcm" for image in images):
+        raise UsageError("DICOM files need pydicom. Install wsl-bench with its extra: wsl-bench[dicom]")
     todo = [image for image in images if not image.file.is_file()]
     for folder in sorted({image.file.parent for image in todo}):
         make_folder(folder)

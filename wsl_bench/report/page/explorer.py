@@ -59,6 +59,8 @@ def _seeds_shown(values: Values) -> int | None:
 
 def _places(display: Display, image_ids: Any) -> list[int]:
     where = {str(name): i for i, name in enumerate(image_ids)}
+    if not where.keys() >= set(display.image_ids):
+        raise StoreError("the images that the run shows are none of its test images: remove its folder display/.")
     return [where[name] for name in display.image_ids]
 
 

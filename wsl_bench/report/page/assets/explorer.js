@@ -171,8 +171,12 @@ async function openExplorer() {
     byId("explorer-about").textContent = "The run's folder keeps no pictures of this dataset; give the command of the run again to have them.";
     return;
   }
-  if (!unpacked.has(given)) unpacked.set(given, await unpackTable(given));
-  view = unpacked.get(given);
+  view = null;
+  byId("cards").replaceChildren();
+  if (!unpacked.has(given)) unpacked.set(given, unpackTable(given));
+  const found = await unpacked.get(given);
+  if (given !== table) return; // another table was chosen meanwhile
+  view = found;
   byId("explorer-about").textContent = `${view.images.ids.length} test images, chosen by a hash of their ids, the same for all methods. ` +
     "The slider moves the threshold of all methods; the frozen thresholds are a click away.";
   shownImages = PAGE_SIZE;
