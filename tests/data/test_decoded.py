@@ -434,18 +434,18 @@ def test_a_cache_that_takes_no_files_is_told(data: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_killed_at_any_moment_prepare_continues(tmp_path: Path) -> None:
     """SIGKILL after 25 different times, by two processes, until one call gets through."""
-    data = tiny_folder(tmp_path / "data", n=1200, size=(160, 128))
+    data = tiny_folder(tmp_path / "data", n=1200, size=(400, 320))
     env = environment({"WSLBENCH_CACHE": str(tmp_path / "cache")})
     command = [sys.executable, *WSLBENCH, "prepare", str(data), "--image-size", "64"]
     kept = []
     for i in range(25):
         done = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(2.0 + 0.12 * i)
+        time.sleep(0.9 + 0.1 * i)
         done.kill()
         done.communicate()
         folders = list((tmp_path / "cache").glob("folder-*"))
         kept.append(len(DecodedImages(folders[0], 64).entries) if folders else 0)
-        if i < 12 and kept[-1] == 1200:  # too quick a machine: begin again
+        if kept[-1] == 1200:  # it got through: begin again
             shutil.rmtree(tmp_path / "cache")
     assert len({n for n in kept if 0 < n < 1200}) > 0, kept
     assert all(a <= b or b == 0 or a == 1200 for a, b in itertools.pairwise(kept)), kept
