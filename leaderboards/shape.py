@@ -7,7 +7,6 @@ seed; their intervals are the leaderboard's (seeds random, crossed with patients
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from wsl_bench.leaderboard.measure import Row
 from wsl_bench.protocol.score_maps import to_truth_resolution
 from wsl_bench.stats.crossed import crossed_interval
 from wsl_bench.store.records import Record, read_records
-from wsl_bench.store.run_file import read_run
+from wsl_bench.store.run_file import prepared_folder, read_run
 
 EIGHT = np.ones((3, 3), np.bool_)
 Float = npt.NDArray[np.float64]
@@ -39,7 +38,7 @@ def shape_rows(run: Path) -> list[dict[str, Any]]:
     rows = []
     for (dataset, method, params), records in sorted(by_method.items()):
         name = {"dataset": dataset, "method": method, "method_params": params}
-        folder = prepared_folder(run, dataset)
+        folder = prepared_split(run, dataset)
         split = load_weak(folder, "test"), load_truth(folder, "test")
         for quantity, (values, groups) in _quantities(records, split).items():
             interval = crossed_interval(values, groups)
@@ -155,10 +154,10 @@ def _groups(record: Record, split: Split, *, located: bool) -> npt.NDArray[np.st
     return np.array([of[str(names[row])] for row in _rows(record, split, located=located)])
 
 
-def prepared_folder(run: Path, dataset: str) -> Path:
-    """Where the run keeps the images of one of its datasets: the folder with the hashes that run.json names."""
+def prepared_split(run: Path, dataset: str) -> Path:
+    """Where the run keeps one of its datasets, by the hashes that run.json names."""
     planned = read_run(run)["fixed"]["datasets"][dataset]
-    for file in sorted((run / "prepared").glob("*/hashes.json")):
-        if json.loads(file.read_text()).items() <= planned.items():
-            return file.parent
-    raise SystemExit(f"{run / 'prepared'}: expected the images of {dataset}, found none. Run the study again.")
+    found = prepared_folder(run, {part: sha256 for part, sha256 in planned.items() if part != "image_size"})
+    if found is None:
+        raise SystemExit(f"{run / 'prepared'}: expected the images of {dataset}, found none. Run the study again.")
+    return found

@@ -89,8 +89,6 @@ def keep_for_display(root: Path, made_up: Any, dataset: str, kept: list[int], ex
         "images": in_square(images),
         "truth": np.packbits(in_square(np.array(test.masks)[kept]), axis=None),
         "inside": np.array([INSIDE] * len(kept)),
-        "boxes": np.zeros((0, 4)),
-        "box_image": np.zeros(0, np.int64),
     }
     write_arrays(display_file(root, dataset), arrays)
 

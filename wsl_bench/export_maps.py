@@ -18,13 +18,15 @@ import torch
 from safetensors.numpy import save as save_tensors
 
 from wsl_bench import params, registry
-from wsl_bench.data.prepared import load_truth, load_weak
+from wsl_bench.data.prepared import load_weak
 from wsl_bench.data.samples import Split
 from wsl_bench.data.views import WeakView
 from wsl_bench.errors import StoreError, UsageError
 from wsl_bench.localize import pixel_moments, trained_network
-from wsl_bench.method import Method, PriorData, PriorMethod, Task
+from wsl_bench.method import Method, PriorMethod, Task
 from wsl_bench.protocol.job import start_seed
+from wsl_bench.protocol.operating_point import ValidationSplit
+from wsl_bench.protocol.prior_data import prior_data
 from wsl_bench.protocol.score_maps import Maps, Scaling, score, to_truth_resolution
 from wsl_bench.selection import Progress, Say, choose_dataset, unheard
 from wsl_bench.spec import RunSpec, read_study, with_fields
@@ -39,7 +41,6 @@ NAME = "operating_point.json"
 ARCHIVE = "maps.safetensors"
 READING = "A pixel is predicted where its score >= threshold, compared in float32."
 Form = Literal["npz", "safetensors"]
-_MEAN_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -196,32 +197,11 @@ def _network(record: Record, folder: Path, device: str) -> tuple[Method, torch.n
         raise UsageError(f"{record.slug}: expected a checkpoint in its record, found none. Compute the cell again.")
     recipe = record.content["recipe"]
     seed = start_seed(record.content["key_parts"]["dataset"]["train"], None, recipe, record.content["seed"])
+    train = Inputs(load_weak(folder, "train"), *pixel_moments(record), device)
+    data = prior_data(method, train, ValidationSplit.load(folder), device)
     torch.manual_seed(seed)
     task = Task(1, recipe["image_size"], recipe["width"], recipe["norm"], seed)
-    return method, method.fit(task, _prior_data(record, method, folder, device)).to(device)
-
-
-def _prior_data(record: Record, prior: PriorMethod, folder: Path, device: str) -> PriorData:
-    """Mean training image of each label and, for those who may look at it, the mean validation ground truth."""
-    inputs = Inputs(load_weak(folder, "train"), *pixel_moments(record), device)
-    means = {}
-    for label in (0, 1):
-        chosen = torch.nonzero(inputs.labels == label).squeeze(1)
-        parts = [inputs.images(part).sum(0) for part in torch.split(chosen, _MEAN_BATCH)]
-        means[label] = torch.stack(parts).sum(0) / len(chosen)
-    truth = _mean_truth(folder).to(device) if prior.uses_validation_truth else None
-    return PriorData(means, truth)
-
-
-def _mean_truth(folder: Path) -> torch.Tensor:
-    """(S, S) mean ground truth of the located validation images in the frame of the square input."""
-    view, truth = load_weak(folder, "val"), load_truth(folder, "val")
-    total, located = np.zeros(view.images.shape[1:], np.float32), np.flatnonzero(truth.located)
-    for i in located:
-        frame = view.frames[i]
-        mask = truth.truths[i].pixels(frame.height, frame.width)
-        total += frame.apply(mask.astype(np.uint8) * 255) / np.float32(255)
-    return torch.from_numpy(total / max(1, len(located)))
+    return method, method.fit(task, data).to(device)
 
 
 def _described(record: Record) -> dict[str, Any]:

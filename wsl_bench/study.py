@@ -26,7 +26,7 @@ from wsl_bench.store.atomic import atomic_write, remove_leftovers
 from wsl_bench.store.display import load_display, write_display
 from wsl_bench.store.records import Failure, peek_records, read_records, set_aside
 from wsl_bench.store.run_file import NAME as RUN_FILE
-from wsl_bench.store.run_file import read_run, write_run
+from wsl_bench.store.run_file import file_name, manifest_file, read_run, write_run
 from wsl_bench.training.device import auto_precision, resolve_device
 from wsl_bench.versions import changes, made_with, versions
 
@@ -76,11 +76,9 @@ def open_study(
     write_run(out, content)
     atomic_write(out / "study.toml", _whole_spec(spec, content).to_toml().encode())
     for dataset in plan.datasets:
-        # A name may be a selector with a path in it: folder[root=../x].
-        name = dataset.name.replace("/", "_").replace("\\", "_")
-        atomic_write(out / "manifests" / f"{name}.csv", dataset.prepared.manifest.csv().encode())
+        atomic_write(manifest_file(out, dataset.name), dataset.prepared.manifest.csv().encode())
         if details := dataset.prepared.manifest.details_csv():
-            atomic_write(out / DETAILS / f"{name}.csv", details.encode())
+            atomic_write(out / DETAILS / f"{file_name(dataset.name)}.csv", details.encode())
         _keep_for_display(out, dataset, plan.rules.display_images)
     return plan
 

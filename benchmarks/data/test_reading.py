@@ -29,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
         pixels = scene.render(0, i, SIDE)
         png, dicom = root / f"{i}.png", root / f"{i}.dcm"
         Image.fromarray(pixels).save(png)
-        dicom.write_bytes(twin._as_dicom(pixels, {"PatientID": str(i)}))
+        dicom.write_bytes(twin.as_dicom(pixels, {"PatientID": str(i)}))
         found["png"].append(png)
         found["dicom"].append(dicom)
     return found

@@ -108,7 +108,6 @@ def write_pictures(root: Path, n: int = N, ids: list[str] | None = None) -> None
     arrays: dict[str, Array] = {
         "image_ids": np.array(test.ids if ids is None else ids), "labels": np.array(test.labels), "images": ramp,
         "truth": np.packbits(truth, axis=None), "inside": np.tile([TOP, 0, *SHAPE], (n, 1)),
-        "boxes": np.zeros((0, 4)), "box_image": np.zeros(0, np.int64),
     }  # fmt: skip
     write_arrays(root / FOLDER / "made_up.npz", arrays)
 

@@ -32,7 +32,7 @@ Outcome = tuple[Entry, Pixels] | DataError
 
 @dataclass(frozen=True)
 class How:
-    """How images are decoded; changes no result.
+    """How images are decoded. Only `skip_corrupt` reaches results: by which images there are.
 
     Attributes:
         n_workers: processes; 1 decodes in this one.

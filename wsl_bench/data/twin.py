@@ -38,7 +38,7 @@ class TwinImage:
     """One image to draw.
 
     Attributes:
-        file: where; a suffix of .dcm is written as DICOM with baseline JPEG, any other as its suffix says.
+        file: where; written as DICOM with baseline JPEG.
         number: of the patient drawn.
         boxes: x, y, width, height, as fractions of the image side; none for a healthy patient.
         fields: of the DICOM header, by their DICOM names.
@@ -118,7 +118,7 @@ def write_images(images: Sequence[TwinImage], size: int, n_workers: int, progres
     Raises:
         UsageError: pydicom is missing, or a worker was ended.
     """
-    if importlib.util.find_spec("pydicom") is None and any(image.file.suffix == ".dcm" for image in images):
+    if importlib.util.find_spec("pydicom") is None:
         raise UsageError("DICOM files need pydicom. Install wsl-bench with its extra: wsl-bench[dicom]")
     todo = [image for image in images if not image.file.is_file()]
     for folder in sorted({image.file.parent for image in todo}):
@@ -144,24 +144,13 @@ def _write_chunk(images: Sequence[TwinImage], size: int) -> list[None]:
 
     for image in images:
         pixels = scene.render_at(_SEED, image.number, size, np.array(image.boxes, np.float64).reshape(-1, 4))
-        atomic_write(image.file, _as_dicom(pixels, image.fields) if image.file.suffix == ".dcm" else _as_png(pixels))
+        atomic_write(image.file, as_dicom(pixels, image.fields))
     return [None] * len(images)
 
 
-def _as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    return _coded(pixels, "PNG")
-
-
-def _coded(pixels: npt.NDArray[np.uint8], form: str, **options: Any) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, form, **options)
-    return out.getvalue()
-
-
-def _as_dicom(pixels: npt.NDArray[np.uint8], fields: Mapping[str, Any]) -> bytes:
+def as_dicom(pixels: npt.NDArray[np.uint8], fields: Mapping[str, Any]) -> bytes:
     """A secondary-capture file of one 8-bit frame in baseline JPEG, as those of the RSNA challenge."""
+    from PIL import Image
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.encaps import encapsulate
@@ -180,7 +169,9 @@ def _as_dicom(pixels: npt.NDArray[np.uint8], fields: Mapping[str, Any]) -> bytes
     data.HighBit, data.PixelRepresentation = 7, 0
     for name, value in fields.items():
         setattr(data, name, value)
-    data.PixelData = encapsulate([_coded(pixels, "JPEG", quality=90)])
+    coded = io.BytesIO()
+    Image.fromarray(pixels).save(coded, "JPEG", quality=90)
+    data.PixelData = encapsulate([coded.getvalue()])
     data["PixelData"].is_undefined_length = True
     out = io.BytesIO()
     data.save_as(out, enforce_file_format=True)

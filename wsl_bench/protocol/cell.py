@@ -18,13 +18,14 @@ from wsl_bench import params, registry
 from wsl_bench.contained import contained
 from wsl_bench.data.prepared import load_truth, load_weak
 from wsl_bench.data.views import WeakView
-from wsl_bench.method import Method, Network, PriorData, PriorMethod, Task, TrainedMethod
+from wsl_bench.method import Method, Network, PriorMethod, Task, TrainedMethod
 from wsl_bench.protocol import evaluate
 from wsl_bench.protocol.certainty import auc_interval
 from wsl_bench.protocol.cost import measured
 from wsl_bench.protocol.failures import describe
 from wsl_bench.protocol.job import Cell, Job
 from wsl_bench.protocol.operating_point import Fit, OperatingPoint, ValidationSplit, fit_threshold, freeze
+from wsl_bench.protocol.prior_data import prior_data
 from wsl_bench.protocol.score_maps import MAP_BATCH, RawScores, scalings, score
 from wsl_bench.store.records import write_cost, write_failure, write_record
 from wsl_bench.store.trainings import (
@@ -172,8 +173,9 @@ class _Workshop:
     def _net(self, method: Method, checkpoint: Checkpoint | None) -> nn.Module:
         if checkpoint is None:
             prior = cast(PriorMethod, method)
+            data = prior_data(prior, self._inputs(self._train), self._val, self._job.device)
             torch.manual_seed(self._job.start_seed)
-            return prior.fit(self._task, self._prior_data(prior)).to(self._job.device)
+            return prior.fit(self._task, data).to(self._job.device)
         torch.manual_seed(self._job.start_seed)
         net = self._network().build(self._task)
         net.load_state_dict(checkpoint.state)
@@ -187,26 +189,6 @@ class _Workshop:
 
     def _inputs(self, view: WeakView) -> Inputs:
         return Inputs(view, self._mean, self._std, self._job.device)
-
-    def _prior_data(self, prior: PriorMethod) -> PriorData:
-        inputs = self._inputs(self._train)
-        means = {}
-        for label in (0, 1):
-            chosen = torch.nonzero(inputs.labels == label).squeeze(1)
-            parts = [inputs.images(part).sum(0) for part in torch.split(chosen, 256)]
-            means[label] = torch.stack(parts).sum(0) / len(chosen)
-        truth = self._mean_truth() if prior.uses_validation_truth else None
-        return PriorData(means, truth)
-
-    def _mean_truth(self) -> torch.Tensor:
-        """Mean validation ground truth in the frame of the square input."""
-        total = np.zeros((self._job.recipe.image_size,) * 2, np.float32)
-        located = np.flatnonzero(self._val.truth.located)
-        for i in located:
-            frame = self._val.weak.frames[i]
-            mask = self._val.truth.truths[i].pixels(frame.height, frame.width)
-            total += frame.apply(mask.astype(np.uint8) * 255) / np.float32(255)
-        return torch.from_numpy(total / max(1, len(located))).to(self._job.device)
 
     def _display_maps(
         self,

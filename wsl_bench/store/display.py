@@ -14,6 +14,7 @@ import numpy.typing as npt
 from wsl_bench.data.views import TruthView, WeakView
 from wsl_bench.errors import StoreError
 from wsl_bench.store.atomic import write_arrays
+from wsl_bench.store.run_file import file_name
 
 FOLDER = "display"
 
@@ -28,7 +29,6 @@ class Display:
         images: (n, S, S) uint8, as the network saw them: letterboxed.
         truth: (n, S, S) bool, the ground truth in the same square; empty where there is none.
         inside: (n, 4) top, left, height, width of the image in the square.
-        boxes: (B, 4) x, y, width, height of ground-truth boxes in pixels of the square. box_image: (B,) whose.
     """
 
     image_ids: tuple[str, ...]
@@ -36,8 +36,6 @@ class Display:
     images: npt.NDArray[np.uint8]
     truth: npt.NDArray[np.bool_]
     inside: npt.NDArray[np.int64]
-    boxes: npt.NDArray[np.float64]
-    box_image: npt.NDArray[np.int64]
 
 
 def write_display(out: Path, name: str, weak: WeakView, truth: TruthView, chosen: list[int]) -> None:
@@ -53,19 +51,12 @@ def write_display(out: Path, name: str, weak: WeakView, truth: TruthView, chosen
             frame = weak.frames[i]
             mask[:] = frame.apply(truth.truths[i].pixels(frame.height, frame.width).astype(np.uint8) * 255) >= 128
     frames = [weak.frames[i] for i in chosen]
-    boxes = [
-        np.array([f.left, f.top, 0, 0])
-        + truth.truths[i].boxes * np.tile([f.inner_width / f.width, f.inner_height / f.height], 2)
-        for f, i in zip(frames, chosen, strict=True)
-    ]
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "image_ids": np.array([weak.image_ids[i] for i in chosen]),
         "labels": weak.labels[chosen],
         "images": weak.images[np.array(chosen)],
         "truth": np.packbits(masks, axis=None),
         "inside": np.array([[f.top, f.left, f.inner_height, f.inner_width] for f in frames], np.int64),
-        "boxes": np.concatenate(boxes).reshape(-1, 4),
-        "box_image": np.repeat(np.arange(len(chosen)), [len(b) for b in boxes]).astype(np.int64),
     }
     write_arrays(display_file(out, name), arrays)
 
@@ -83,11 +74,9 @@ def load_display(out: Path, name: str) -> Display:
             n, height, width = images.shape
             truth = np.unpackbits(arrays["truth"], count=n * height * width).reshape(images.shape).astype(np.bool_)
             names, inside = tuple(map(str, arrays["image_ids"])), arrays["inside"].astype(np.int64)
-            boxes, owner = arrays["boxes"].astype(np.float64), arrays["box_image"].astype(np.int64)
-            fit = len(names) == len(labels) == n and inside.shape == (n, 4) and height == width
-            if not fit or boxes.shape != (len(owner), 4) or not set(owner.tolist()) <= set(range(n)):
+            if not len(names) == len(labels) == n or inside.shape != (n, 4) or height != width:
                 raise ValueError("parts that do not fit each other")
-            return Display(names, labels, images, truth, inside, boxes, owner)
+            return Display(names, labels, images, truth, inside)
     except Exception as error:  # numpy and zipfile raise many types
         raise StoreError(
             f"{path}: expected the images that a report shows, found {type(error).__name__}: {error}. Give the "
@@ -96,5 +85,5 @@ def load_display(out: Path, name: str) -> Display:
 
 
 def display_file(out: Path, name: str) -> Path:
-    """Where it lies; a name may be a selector with a path in it."""
-    return out / FOLDER / f"{name.replace('/', '_').replace(chr(92), '_')}.npz"
+    """Where it lies."""
+    return out / FOLDER / f"{file_name(name)}.npz"

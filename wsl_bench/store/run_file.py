@@ -83,9 +83,14 @@ def manifest_hashes(root: Path) -> dict[str, str]:
     return {name: str(parts["manifest"]) for name, parts in datasets.items() if "manifest" in parts}
 
 
+def file_name(dataset: str) -> str:
+    """A dataset's name as that of a file; it may be a selector with a path in it: folder[root=../x]."""
+    return dataset.replace("/", "_").replace("\\", "_")
+
+
 def manifest_file(root: Path, dataset: str) -> Path:
-    """Where a dataset's split manifest lies; a name may be a selector with a path in it."""
-    return root / "manifests" / f"{dataset.replace('/', '_').replace(chr(92), '_')}.csv"
+    """Where a dataset's split manifest lies."""
+    return root / "manifests" / f"{file_name(dataset)}.csv"
 
 
 def prepared_folder(root: Path, hashes: Mapping[str, str]) -> Path | None:

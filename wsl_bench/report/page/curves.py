@@ -13,6 +13,7 @@ from wsl_bench.leaderboard.measure import Row
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.metrics.tally import Tally
 from wsl_bench.report.density import density
+from wsl_bench.report.threshold_curves import mean_curve
 
 DENSITIES = ("iou", "iop", "fpr", "fnr", "dice")
 AT = np.linspace(0, 1, 201)
@@ -41,8 +42,8 @@ def against_threshold(table: Sequence[tuple[Values, Row]]) -> list[dict[str, Any
     for values, row in table:
         if values["status"] == "sanity":
             continue
-        val = np.mean([_mean_iou(record.val) for record in row.records], axis=0)
-        test = np.mean([_mean_iou(tally) for tally in row.tallies], axis=0)
+        val, test = (np.mean([_mean_iou(t) for t in tallies], axis=0)
+                     for tallies in ([record.val for record in row.records], row.tallies))  # fmt: skip
         out.append(
             {
                 "row": row_name(values),
@@ -55,6 +56,6 @@ def against_threshold(table: Sequence[tuple[Values, Row]]) -> list[dict[str, Any
 
 
 def _mean_iou(tally: Tally) -> npt.NDArray[np.float64]:
-    located = tally.located
-    tp, fp = tally.true_positives[located][:, _KS], tally.false_positives[located][:, _KS]
-    return np.asarray((tp / (tally.truth_area[located, None] + fp)).mean(axis=0), np.float64)
+    """(200,) at the steps of the slider; NaN where nothing is located."""
+    curve = mean_curve(tally, "iou")
+    return np.full(len(_KS), np.nan) if curve is None else curve[_KS]

@@ -18,7 +18,7 @@ from wsl_bench.store.display import Display, load_display
 from wsl_bench.store.records import Record
 
 STEPS = 200  # of the slider: thresholds k / 200, each on the grid of the tallies
-_MOST_BYTES = 9_500_000  # of all maps of a page, before they are deflated
+_MOST_BYTES = 8_500_000  # of all maps of a page, before they are deflated
 _SIDES = (16, 96)  # of a shown map, pixels
 
 
@@ -65,18 +65,12 @@ def _places(display: Display, image_ids: Any) -> list[int]:
 
 
 def _images(display: Display, side: int) -> dict[str, Any]:
-    size = display.images.shape[1]
-    truth = shrunk(display.truth, side) >= 0.5
-    boxes: list[list[list[float]]] = [[] for _ in display.image_ids]
-    for box, owner in zip(display.boxes / size, display.box_image, strict=True):
-        boxes[owner].append([round(float(v), 5) for v in box])
     return {
         "ids": display.image_ids,
         "labels": display.labels.tolist(),
         "side": side,
         "pixels": pack(np.rint(shrunk(display.images, side)).astype(np.uint8)),
-        "truth": pack(truth.astype(np.uint8)),
-        "boxes": boxes,
+        "truth": pack((shrunk(display.truth, side) >= 0.5).astype(np.uint8)),
     }
 
 
@@ -84,9 +78,9 @@ def _cell(values: Values, record: Record, threshold: float, display: Display, si
     maps, tally = record.maps(), record.test
     if tuple(map(str, maps["image_ids"])) != display.image_ids:
         raise StoreError(f"{record.slug}: expected display maps of the images that the run shows, found others.")
-    score = shrunk(np.asarray(maps["score"], np.float32), side)
-    # A map reaches step j of the slider if it is at least j / STEPS; what half precision may have taken is given back.
-    levels = np.floor(score * (STEPS * (1 + 2**-10))).clip(0, STEPS).astype(np.uint8)
+    # What half precision may have taken is given back: a pixel that reaches a threshold must not miss it here.
+    score = shrunk(np.asarray(maps["score"], np.float32) * (1 + 2**-10), side)
+    levels = np.floor(score * STEPS).clip(0, STEPS).astype(np.uint8)  # step j is reached from j / STEPS on
     ks = [*range(0, 1001, 1000 // STEPS)]
     places, k = _places(display, tally.image_ids), threshold_index(threshold)
     tp, fp = tally.true_positives[places], tally.false_positives[places]
@@ -97,6 +91,7 @@ def _cell(values: Values, record: Record, threshold: float, display: Display, si
         "sanity": values["status"] == "sanity",
         "side": levels.shape[1],
         "levels": pack(levels),
+        "lit_at": pack(np.packbits(score >= threshold)),  # at the frozen threshold, which is seldom a step
         "tp": pack(steps_down(tp[:, ks])),
         "fp": pack(steps_down(fp[:, ks])),
         "tp_at": tp[:, k].tolist(),

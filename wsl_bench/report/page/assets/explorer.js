@@ -20,7 +20,7 @@ async function unpackTable(given) {
   return {
     steps, images: { ...images, pixels: await unpack(images.pixels, Uint8Array), truth: await unpack(images.truth, Uint8Array) },
     cells: await Promise.all(cells.map(async (cell) => ({
-      ...cell, levels: await unpack(cell.levels, Uint8Array),
+      ...cell, levels: await unpack(cell.levels, Uint8Array), bits: await unpack(cell.lit_at, Uint8Array),
       tp: upwards(await unpack(cell.tp, Uint32Array)), fp: upwards(await unpack(cell.fp, Uint32Array)),
     }))),
   };
@@ -67,22 +67,33 @@ function rectangles(context, boxes, colour, size) {
   for (const [x, y, w, h] of boxes) context.strokeRect(x * size, y * size, w * size, h * size);
 }
 
+function maskOf(cell, i) { // at the slider's step or the frozen threshold, (side * side) 0 or 1
+  const n = cell.side * cell.side, mask = new Uint8Array(n);
+  for (let p = 0; p < n; p++) {
+    const bit = i * n + p;
+    mask[p] = atOperating ? (cell.bits[bit >> 3] >> (7 - (bit & 7))) & 1 : cell.levels[bit] >= step();
+  }
+  return mask;
+}
+
 function paint(canvas, i, cell) {
   const size = 150, { images } = view, side = images.side, context = canvas.getContext("2d");
   canvas.width = canvas.height = size;
   const picture = context.createImageData(size, size), pixels = picture.data;
-  const level = atOperating && cell ? Math.max(1, Math.ceil(cell.threshold * view.steps - 1e-9)) : step();
-  const tint = hexToRgb(shade("--mask")), mask = cell ? new Uint8Array(cell.side * cell.side) : null;
-  if (cell) for (let p = 0; p < mask.length; p++) mask[p] = cell.levels[i * mask.length + p] >= level ? 1 : 0;
+  const tint = hexToRgb(shade("--mask")), mask = cell ? maskOf(cell, i) : null, edge = hexToRgb(shade("--truth"));
+  const truthAt = (x, y) => images.truth[i * side * side + Math.floor((y * side) / size) * side + Math.floor((x * side) / size)];
   for (let y = 0; y < size; y++) for (let x = 0; x < size; x++) {
     const grey = images.pixels[i * side * side + Math.floor((y * side) / size) * side + Math.floor((x * side) / size)];
     const lit = cell && mask[Math.floor((y * cell.side) / size) * cell.side + Math.floor((x * cell.side) / size)];
     const at = 4 * (y * size + x);
-    for (let c = 0; c < 3; c++) pixels[at + c] = lit ? 0.45 * grey + 0.55 * tint[c] : grey;
+    const outline = truthAt(x, y) && [[-2, 0], [2, 0], [0, -2], [0, 2]].some(([dx, dy]) => {
+      const nx = x + dx, ny = y + dy;
+      return nx < 0 || ny < 0 || nx >= size || ny >= size || !truthAt(nx, ny);
+    });
+    for (let c = 0; c < 3; c++) pixels[at + c] = outline ? edge[c] : lit ? 0.45 * grey + 0.55 * tint[c] : grey;
     pixels[at + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
-  rectangles(context, images.boxes[i], shade("--truth"), size);
   if (cell) rectangles(context, componentBoxes(mask, cell.side), shade("--box"), size);
   if (cell) canvas.dataset.lit = String(mask.reduce((a, b) => a + b, 0));
 }
