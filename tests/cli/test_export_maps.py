@@ -11,7 +11,6 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,11 @@ import numpy.typing as npt
 import pytest
 import yaml
 from conftest import ROOT, run_python, tiny_folder
+from in_process import Done, run_here
 from safetensors.numpy import load_file
 from study_helper import whole_run
 
-from wsl_bench import submission
-from wsl_bench.cli import main
+from wsl_bench.external import submission
 from wsl_bench.metrics.truth import rasterize_boxes
 
 NAME = "operating_point.json"
@@ -35,22 +34,12 @@ Maps = dict[str, npt.NDArray[np.float32]]
 Command = Callable[..., "Done"]
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
 def wslbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path) -> Command:
-    """The command in this process: a start of its own would take most of these tests' time."""
+    """The command in this process."""
 
     def run(*arguments: str) -> Done:
-        monkeypatch.chdir(place)
-        capsys.readouterr()
-        code = main._guarded([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
+        return run_here(arguments, place, capsys, monkeypatch)
 
     return run
 

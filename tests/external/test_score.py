@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import tiny_folder
+from in_process import Done, run_here
 from PIL import Image
 from safetensors.numpy import save_file
 
 from wsl_bench import study
-from wsl_bench.cli import main
 from wsl_bench.cli.score import _spec
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.errors import DataError
@@ -38,22 +37,12 @@ Command = Callable[..., "Done"]
 SIZE = (32, 40)  # height, width of the images of tiny_folder
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
 def wslbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in this process: a start of its own would take most of these tests' time."""
+    """The command in this process."""
 
     def run(*arguments: str, cwd: Path) -> Done:
-        monkeypatch.chdir(cwd)
-        capsys.readouterr()
-        code = main._guarded(list(arguments))
-        return Done(code, *capsys.readouterr())
+        return run_here(arguments, cwd, capsys, monkeypatch)
 
     return run
 

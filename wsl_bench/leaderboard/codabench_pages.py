@@ -13,7 +13,7 @@ SCORING = '''"""Scores a submission by the protocol of wsl_bench, which has to b
 import sys
 from pathlib import Path
 
-from wsl_bench.submission import main
+from wsl_bench.external.submission import main
 
 sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
 '''
