@@ -100,9 +100,10 @@ def write_cell(
     val_labels: list[int] | None = None,
     test_labels: list[int] | None = None,
     shown: dict[str, npt.NDArray[np.generic]] | None = None,
+    name: str | None = None,
     **content: Any,
 ) -> None:
-    """One record with these test maps; `shown` are its display maps, where they are others."""
+    """One record with these test maps; `shown` are its display maps, where they are others, `name` names its files."""
     test, val = images("test", len(maps)), images("val")
     for split, labels in ((test, test_labels), (val, val_labels)):
         if labels is not None:
@@ -126,7 +127,7 @@ def write_cell(
         "val": tally_of(val, random_maps(len(val.ids), seed + 1000), None).to_arrays(),
         "maps": {"image_ids": np.array(test.ids), "score": maps.astype(np.float16), **(shown or {})},
     }
-    write_record(root, f"{dataset}--{method}--seed{seed}", record, artefacts)
+    write_record(root, f"{dataset}--{name or method}--seed{seed}", record, artefacts)
 
 
 def write_failed(root: Path, method: str, seed: int) -> None:

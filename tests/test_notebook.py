@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, environment, run_python
+from doc_blocks import blocks
 from PIL import Image
 
 from wsl_bench import UsageError, load_run
@@ -556,10 +557,10 @@ def test_a_damaged_record_is_counted_and_named(run: Run, tmp_path: Path) -> None
 def test_every_block_of_the_page_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
-    for block in blocks:
-        exec(compile(block, "notebook.md", "exec"), names)
-    assert len(blocks) == 5
+    written = blocks(PAGE, "python")
+    for block in written:
+        exec(compile(block.code, "notebook.md", "exec"), names)
+    assert len(written) == 5
     images = names["images"][names["images"].shown & names["images"].located]
     assert names["maps"].image_id == images.image_id[images.iou.idxmax()]
     assert names["found"].difference > 0

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 from conftest import ROOT, run_python, tiny_folder
+from doc_blocks import commands
 from in_process import Done, run_here
 from safetensors.numpy import load_file
 from study_helper import whole_run
@@ -335,8 +336,7 @@ def test_a_bundle_needs_the_prepared_data(wslbench: Command, place: Path, tmp_pa
 
 
 def test_every_command_of_the_page_runs(wslbench: Command, place: Path) -> None:
-    page = (ROOT / "docs" / "exports.md").read_text()
-    lines = [line for block in re.findall(r"```bash\n(.*?)```", page, flags=re.S) for line in block.splitlines()]
+    lines = commands((ROOT / "docs" / "exports.md").read_text())
     assert len(lines) >= 9
     for line in lines:
         assert line.startswith("wslbench ")

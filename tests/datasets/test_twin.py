@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shlex
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pydicom
 import pytest
 from conftest import ROOT, SHARED_DATA, run_python
+from doc_blocks import Reader, commands, small
 
 from wsl_bench import params, registry
 from wsl_bench.data.decode import How
@@ -22,7 +23,6 @@ from wsl_bench.data.prepare import prepare
 
 LABELS = SHARED_DATA / "labels" / "kaggle_stage_2_train_labels.csv.zip"
 HEADERS = SHARED_DATA / "labels" / "kaggle_stage_2_train_images_dicom_headers.csv.gz"
-PAGE = ROOT / "docs" / "datasets.md"
 SIZE, N = 64, 200
 WSLBENCH = ("-m", "wsl_bench.cli.main")
 TWIN = (*WSLBENCH, "twin", "rsna", "--labels", str(LABELS), "--headers", str(HEADERS), "--size", str(SIZE), "--images",
@@ -148,22 +148,42 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     """docs/datasets.md, with fewer images; what is drawn at the published size stands in for the published files."""
     with zipfile.ZipFile(LABELS) as archive:
         (tmp_path / "stage_2_train_labels.csv").write_bytes(archive.read(archive.namelist()[0]))
-    lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.S) for line in
-             block.splitlines()]  # fmt: skip
     published = [*WSLBENCH, "twin", "rsna", "--labels", str(LABELS), "--output", "RSNA", "--size", "1024", "--images",
                  "64"]  # fmt: skip
     assert run_python(*published, cwd=tmp_path).returncode == 0
-    small = {"twin": ("--images", "160"), "prepare": ("--image-size", "64"), "run": ("--image-size", "32", "--epochs",
+    more = {"twin": ("--images", "160"), "prepare": ("--image-size", "64"), "run": ("--image-size", "32", "--epochs",
              "1", "--set", "recipe.width=0.1", "--min-val-located", "5", "--device", "cpu")}  # fmt: skip
     done = []
-    for line in lines:
+    for line in commands((ROOT / "docs" / "datasets.md").read_text()):
         program, command, *arguments = shlex.split(line)
         assert program == "wslbench"
-        result = run_python(*WSLBENCH, command, *arguments, *small[command], cwd=tmp_path)
+        result = run_python(*WSLBENCH, command, *arguments, *more[command], cwd=tmp_path)
         assert result.returncode == 0, f"{line}\n{result.stdout}\n{result.stderr}"
         done.append(command)
     assert done == ["prepare", "twin", "prepare", "run"]
     assert len(pd.read_csv(tmp_path / "rsna_splits.csv")) == 64
+
+
+@pytest.mark.slow
+def test_the_papers_table(twin: Path, tmp_path: Path) -> None:
+    """docs/rsna.md, on a twin in place of the published files."""
+
+    def on_the_twin(line: str) -> str:
+        for command in ("--datasets rsna ", "prepare rsna "):
+            line = line.replace(command, command.replace("rsna", f'"rsna[side={SIZE}]"'))
+        return small(line)
+
+    shutil.copytree(twin, tmp_path / "RSNA")
+    done = list(Reader(tmp_path, on_the_twin).follow((ROOT / "docs" / "rsna.md").read_text()))
+    assert len(done) == 10
+    table = (tmp_path / "rsna_figures" / "table1.md").read_text()
+    for method in ("InfoMask", "CheXCAM", "GradCAM", "FeatureMask"):
+        assert method in table
+    assert "reported" in table
+    assert {f"{name}.png" for name in ("density_iop", "comparison", "spread_infomask", "lesion_size_iou")} <= {
+        path.name for path in (tmp_path / "rsna_figures").iterdir()
+    }
+    assert (tmp_path / "rsna_report" / "index.html").is_file()
 
 
 def test_a_twin_of_other_tables_or_with_paths_in_it_is_refused(tmp_path: Path) -> None:

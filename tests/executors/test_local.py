@@ -245,10 +245,10 @@ def test_a_training_that_died_goes_on_and_ends_the_same(place: Path, tmp_path: P
 
 def test_a_cell_that_takes_too_long_is_ended(place: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    events = _drive(place, tmp_path / "run", "sleeper,center_box,gradcam", PID_FILE=str(pid_file), TIMEOUT="40")
+    events = _drive(place, tmp_path / "run", "sleeper,center_box,gradcam", PID_FILE=str(pid_file), TIMEOUT="25")
     records, failures, _ = read_records(tmp_path / "run")
     assert {r.content["method"] for r in records} == {"center_box", "gradcam"}
-    assert [f.content["error"] for f in failures] == ["timeout: evaluating took longer than 40 s"]
+    assert [f.content["error"] for f in failures] == ["timeout: evaluating took longer than 25 s"]
     assert not [event for event in events if event["event"] == "died"]  # it is not tried again
     assert not alive(int(pid_file.read_text()))
 

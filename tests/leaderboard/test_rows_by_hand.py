@@ -260,6 +260,17 @@ def test_ranks_need_five_seeds_and_leave_out_sanity_and_incomplete_rows(tmp_path
     assert list(rows) == ["good", "bad", "partial", "prior"]
 
 
+def test_variants_of_a_method_are_told_apart_where_the_threshold_free_check_disagrees(tmp_path: Path) -> None:
+    write_run(tmp_path, ("val",))
+    faint = np.stack([np.float32(0.3) * m for m in images("test").masks])  # perfect, and blank at the threshold
+    for maps, params in ((faint, "a=1"), (random_maps(30, 0), "a=2")):
+        write_cell(tmp_path, "one", 0, maps, method_params=params, name=f"one-{params}")
+    notes = build_leaderboard(tmp_path).notes
+    assert "made_up, threshold val: the best mean is one[a=2] by iou, one[a=1] by pxap and one[a=1] by pixel_ap" in (
+        " ".join(notes)
+    )
+
+
 def test_the_leaderboard_is_a_pure_function_of_the_records(run: Path, tmp_path: Path) -> None:
     write_run(tmp_path)
     for seed in reversed(SEEDS):  # another order of writing

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import ROOT, run_python
+from doc_blocks import commands
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -557,11 +558,10 @@ def test_figures_need_no_torch(tmp_path: Path) -> None:
 
 def test_the_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "figures.md").read_text()
-    commands = [one for block in re.findall(r"```bash\n(.*?)```", page, flags=re.S) for one in block.splitlines()]
-    assert commands
+    assert commands(page)
     shutil.copytree(run, tmp_path / "runs" / "phantom")
     monkeypatch.chdir(tmp_path)
-    for command in commands:
+    for command in commands(page):
         program, *arguments = shlex.split(command)
         assert program == "wslbench"
         # One format: those of the three are tried above.

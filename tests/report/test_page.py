@@ -20,7 +20,9 @@ from typing import Any
 import made_up_run
 import numpy as np
 import pytest
-from conftest import environment, run_python
+from conftest import ROOT, environment, run_python
+from doc_blocks import commands
+from in_process import run_here
 
 from wsl_bench.cli import main
 from wsl_bench.data.geometry import Letterbox
@@ -189,6 +191,17 @@ def test_bad_input_is_told(run: Path, arguments: tuple[str, ...], said: str, tmp
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_the_command_of_the_documentation(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path / "runs" / "phantom")
+    (line,) = commands((ROOT / "docs" / "report.md").read_text())
+    program, *arguments = line.split()
+    assert program == "wslbench"
+    assert run_here(tuple(arguments), tmp_path, capsys, monkeypatch).returncode == 0
+    assert (tmp_path / "report" / "index.html").stat().st_size > 1_000_000
+
+
 def test_it_is_served_on_this_machine_alone_until_interrupted(run: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "wsl_bench.cli.main", "report", str(run), "--output", "out", "--serve", "--port", "0"],
@@ -331,11 +344,13 @@ def test_another_threshold_rule_is_another_table(page: Any) -> None:
     page.select_option("#table-select", "1")
     page.wait_for_function("document.getElementById('table-about').textContent.includes('fixed at 0.5')")
     page.select_option("#kind", "located")
+    page.wait_for_selector(".shot[data-row=beta]")  # its images are unpacked meanwhile
     shown = _shots(page, "beta")
     wanted = _brute_force("beta", 0, 0.5)
     assert shown
     assert all(shown[name][0] == pytest.approx(wanted[name][0]) for name in shown)
     page.select_option("#table-select", "0")
+    page.wait_for_selector(".card")
 
 
 def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def _disagreements(rows: list[Values]) -> list[str]:
     tables = dict.fromkeys((r["dataset"], r["threshold_rule"]) for r in rows if r["status"] in RANKED)
     for dataset, rule in tables:
         table = [r for r in rows if (r["dataset"], r["threshold_rule"]) == (dataset, rule) and r["status"] in RANKED]
-        best = {metric: max(table, key=lambda r: r[metric])["method"] for metric in ("iou", "pxap", "pixel_ap")}
+        best = {metric: export.row_name(max(table, key=lambda r: r[metric])) for metric in ("iou", "pxap", "pixel_ap")}
         if len(set(best.values())) > 1:
             notes.append(
                 f"{dataset}, threshold {rule}: the best mean is {best['iou']} by iou, {best['pxap']} by pxap and "

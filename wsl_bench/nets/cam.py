@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 POSITIVE = 1
@@ -16,6 +15,8 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
     the layer's output A; it has the layer's own resolution. Always the positive class, on
     negatives too: the question is where the network sees disease.
     """
+    from captum.attr import LayerGradCam  # here, because it takes half a second and brings matplotlib
+
     # captum marks inputs as requiring gradients; a copy keeps the caller's as they were.
     inputs = images.detach().clone().requires_grad_(True)
     logits: list[Tensor] = []

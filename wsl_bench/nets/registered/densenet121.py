@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -58,6 +57,8 @@ class DenseNet121(Network):
 
     def build(self, task: Task) -> nn.Module:
         """densenet121 with `task.channels` inputs and two classes."""
+        import timm  # here, because it takes two seconds, and every command that lists methods reads this file
+
         net: Any = timm.create_model("densenet121", pretrained=False, in_chans=task.channels, num_classes=2)
         start_symmetric(net, self.symmetric_start)
         # Normalisation follows, so the features stay as they are; but Adam's steps, whose size does not depend on
