@@ -37,6 +37,8 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
     """Formulas as MathML, which browsers draw themselves."""
 
     def mathml(found: re.Match[str]) -> str:
-        return convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+        drawn = convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+        # Bars around a number of pixels; by themselves they are taken for an operator, with space on both sides.
+        return drawn.replace("<mo>&#x0007C;</mo>", '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>')
 
     return _FORMULA.sub(mathml, content)

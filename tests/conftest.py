@@ -23,6 +23,17 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 Square = tuple[int, int, int, int]
 
 
+# Files that take minutes go first, so that no worker is left with one of them at the end (with pytest-xdist and
+# `--dist loadfile --no-loadscope-reorder`, as pyproject.toml has it).
+LONG = ("test_readme.py", "test_pages.py", "test_local.py", "test_run.py", "test_bad_plugins.py", "test_disk.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, each in its own order."""
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded images of the tests' files, and of the commands they run, stay out of the developer's own cache."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_python
+from doc_blocks import commands
 
 SMALL_STUDY = " ".join(
     ["--seeds 1 --epochs 1 --set recipe.width=0.1"]
@@ -85,7 +86,10 @@ def test_the_scale_script_measures_every_step(tmp_path: Path) -> None:
     rows = ["patientId,x,y,width,height,Target"]
     rows += [f"im{i:03d},{100 + i}.0,200.0,300.0,260.0,1" if i % 2 else f"im{i:03d},,,,,0" for i in range(160)]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    command = (str(ROOT / "benchmarks/scale.py"), "--labels", "labels.csv", "--work", "work", "--size", "64",
+    (line,) = commands((ROOT / "docs" / "scale.md").read_text())
+    program, script, *options = line.split()
+    assert (program, options[::2]) == ("python", ["--labels", "--headers", "--work"])
+    command = (str(ROOT / script), "--labels", "labels.csv", "--work", "work", "--size", "64",
                "--image-size", "32", "--more", "--min-val-located 5 --set recipe.width=0.1 --device cpu")  # fmt: skip
     done = run_python(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

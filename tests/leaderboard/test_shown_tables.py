@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run_python
 from made_up_run import images, random_maps, write_cell, write_run
 from rich.console import Console
 
@@ -49,6 +50,26 @@ def test_a_terminal_of_80_columns_cuts_no_figure(board: Leaderboard) -> None:
     assert "inverted (4/5)" in text
     first = next(line for line in text.splitlines() if line.startswith("gradcam["))
     assert re.search(r" \d-\d +\.\d{3} \(\.\d{3}-\.\d{3}\) ", first)
+
+
+def test_colours_carry_nothing(board: Leaderboard) -> None:
+    out = io.StringIO()
+    print_leaderboard(board, Console(file=out, width=80, force_terminal=True, color_system="truecolor"))
+    assert "\x1b[" in out.getvalue()
+    assert re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()) == printed(board, 80)
+    assert "\x1b" not in printed(board, 80)
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "FORCE_COLOR": "1"}])
+def test_a_poor_terminal_shows_the_table(tmp_path: Path, env: dict[str, str]) -> None:
+    write_run(tmp_path, ("val",))
+    write_cell(tmp_path, "one", 0, random_maps(30, 0), method_params="größe=1")
+    command = ("-m", "wsl_bench.cli.main", "leaderboard", str(tmp_path))
+    done = run_python(*command, cwd=tmp_path, env={"COLUMNS": "80"} | env)
+    assert done.returncode == 0, done.stderr
+    shown = "größe=1" if "TERM" in env else "gr\\xf6\\xdfe=1"
+    assert f"one[{shown}]" in done.stdout
+    assert re.search(r" \.\d{3} ", done.stdout)
 
 
 def test_accuracies_stand_beside_the_usual_threshold_and_the_majority(board: Leaderboard) -> None:

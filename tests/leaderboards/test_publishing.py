@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, run_python, tiny_folder
+from doc_blocks import commands
 from study_helper import RECIPE
 
 from wsl_bench.data.prepared import load_truth, load_weak
@@ -190,10 +192,19 @@ def test_orders_are_read_from_leaderboards(scripts: Any, run: Path) -> None:
 
 
 def test_the_commands(run: Path, tmp_path: Path) -> None:
-    published = run_python(str(ROOT / "leaderboards/publish.py"), str(run), "--output", "out", cwd=tmp_path)
+    """Those of leaderboards/README.md, on three copies of one run."""
+    for name in ("phantom", "phantom-1", "phantom-2"):
+        shutil.copytree(run, tmp_path / "runs" / name)
+    (tmp_path / "leaderboards").mkdir()
+    for script in (ROOT / "leaderboards").glob("*.py"):
+        shutil.copy(script, tmp_path / "leaderboards")
+    publish, order = (line.split() for line in commands((ROOT / "leaderboards" / "README.md").read_text()))
+    assert publish[0] == order[0] == "python"
+    published = run_python(*publish[1:], cwd=tmp_path)
     assert published.returncode == 0, published.stderr
-    assert (tmp_path / "out" / "shape.csv").is_file()
-    assert not (tmp_path / "out" / "strata.csv").exists()
-    order = run_python(str(ROOT / "leaderboards/order.py"), str(run), "out", "--metric", "iop", cwd=tmp_path)
-    assert order.returncode == 0, order.stderr
-    assert "Smallest tau of 1 pairs: 1.00" in order.stdout
+    out = tmp_path / "leaderboards" / "phantom"
+    assert (out / "shape.csv").is_file()
+    assert not (out / "strata.csv").exists()
+    ordered = run_python(*order[1:], cwd=tmp_path)
+    assert ordered.returncode == 0, ordered.stderr
+    assert "Smallest tau of 3 pairs: 1.00" in ordered.stdout

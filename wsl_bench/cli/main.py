@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -91,6 +92,9 @@ def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Entry point of `wslbench`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown by its code
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _on_sigterm)
     sys.exit(_guarded(sys.argv[1:]))
 

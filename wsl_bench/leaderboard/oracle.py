@@ -26,7 +26,8 @@ def oracle_columns(row: Row) -> dict[str, float]:
     `oracle_iou`: highest mean IoU. `oracle_gap`: what that is above the row's `iou`. `oracle_maxboxacc`: largest
     component, IoU .5. `oracle_maxboxacc_v2`: any component, mean over IoU .3, .5 and .7 with a threshold for each.
 
-    Source: MaxBoxAcc and MaxBoxAccV2, Choe et al., CVPR 2020, on this package's grid, boxes and `>=`.
+    Source: MaxBoxAcc (Choe et al., CVPR 2020) and MaxBoxAccV2 (Choe et al., TPAMI 2022), on this package's grid,
+    boxes and `>=`.
     """
     each = [
         (*_best_iou(tally, threshold_index(t)), _max_box_acc(tally), _max_box_acc_v2(tally))

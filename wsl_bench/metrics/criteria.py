@@ -19,7 +19,7 @@ Float = NDArray[np.float64]
 
 CriterionName = Literal["iou", "dice", "iop_at_fnr", "boxacc"]
 CRITERIA: tuple[str, ...] = get_args(CriterionName)
-# MaxBoxAccV2's levels (Choe et al., CVPR 2020).
+# MaxBoxAccV2's levels (Choe et al., TPAMI 2022).
 BOXACC_LEVELS = (0.3, 0.5, 0.7)
 # Means of equal counts may differ in their last bits, by the processor's way of summing; they are equal here.
 _SLACK = 1e-12
