@@ -324,12 +324,15 @@ def test_table1_measured_beside_reported(drawn: Callable[[str], list[Drawn]]) ->
             right.append(((made.probability_of(seed) >= 0.5) == (labels == 1)).mean())
         expected = [of_method(metric, method).mean() for metric in ("iop", "fpr", "fnr")] + [np.mean(right)]
         assert measured == pytest.approx(expected, abs=5.01e-4)
-    rows = [row for row in one.texts["tex"].splitlines() if row.endswith(r"\\")]
-    assert len(rows) == 2 + len(paper) + 1
-    for row, name in zip(rows[2:], [*paper, "other"], strict=True):
-        cells = [cell.strip().removesuffix(r" \\") for cell in row.split(" & ")]
-        assert cells[0] == name
-        assert [cell.split()[0] for cell in cells[2:]] == [cell.split()[0] for cell in table[name][1:]]
+    rows = [[cell.strip() for cell in row.partition(r"\\")[0].split(" & ")] for row in one.texts["tex"].splitlines()]
+    tex = {cells[0]: (cells[2:], rows[i + 1][2:]) for i, cells in enumerate(rows) if len(cells) == 10 and cells[0]}
+    assert list(tex)[1:] == [*paper, "other"]
+    for name in [*paper, "other"]:
+        means, below = tex[name]
+        assert means == [cell.split()[0] for cell in table[name][1:]]
+        bounds = [cell.partition(" [")[2].rstrip("]").replace(", ", "--") for cell in table[name][1:]]
+        if any(bounds):
+            assert below == [rf"{{\tiny {text}}}" if text else "" for text in bounds]
     for text in one.texts.values():
         table_only = "\n".join(row for row in text.splitlines() if row.startswith("|") or row.endswith(r"\\"))
         assert not re.search(r"±|\+-|\\pm|e-0", table_only)

@@ -47,7 +47,7 @@ def _table(table: Sequence[Values], dataset: str, rule: str) -> list[str]:
     ranked = [row for row in table if row["rank_low"] is not None]
     best, shared = _first(ranked)
     lines = [
-        r"\begin{table}", r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        r"\begin{table}", r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
         rf"\caption{{{escaped(dataset)}, threshold {rule_text(rule)}: means, IoU with its 95\,\% interval.}}",
         r"\begin{tabular}{lclrrrrrrrl}", r"\toprule", rf"{' & '.join(_HEADER)} \\", r"\midrule",
     ]  # fmt: skip

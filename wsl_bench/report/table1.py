@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wsl_bench.leaderboard.export import row_name, status_text
+from wsl_bench.leaderboard.latex import escaped
 from wsl_bench.leaderboard.rows import Values
 from wsl_bench.report.source import Drawn, Source
 
@@ -63,31 +64,32 @@ def _markdown(dataset: str, rows: list[list[str]], about: str) -> str:
 
 
 def _latex(rows: list[list[str]], about: str) -> str:
-    """Needs no package; intervals in small print."""
+    """Needs booktabs, as `leaderboard --format latex` does; intervals stand below their means."""
     n = len(COLUMNS)
     head = " & ".join(COLUMNS.values())
+    short, _, where = ELSEWHERE.removesuffix(")").partition(" (")
     lines = [
-        r"\begin{tabular}{ll" + "l" * n + "|" + "l" * n + "}",
-        r"\hline",
-        rf" & & \multicolumn{{{n}}}{{l|}}{{measured}} & \multicolumn{{{n}}}{{l}}{{{ELSEWHERE}}} \\",
+        r"{\noindent\scriptsize\setlength{\tabcolsep}{2pt}",
+        r"\begin{tabular}{ll" + "r" * 2 * n + "}",
+        r"\toprule",
+        rf" & & \multicolumn{{{n}}}{{c}}{{measured}} & \multicolumn{{{n}}}{{c}}{{{short}$^*$}} \\",
+        rf"\cmidrule(lr){{3-{2 + n}}}\cmidrule(lr){{{3 + n}-{2 + 2 * n}}}",
         rf"method & status & {head} & {head} \\",
-        r"\hline",
-        *(" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in rows),
-        r"\hline",
-        r"\end{tabular}",
+        r"\midrule",
+        *(line for row in rows for line in _tex_lines(row)),
+        r"\bottomrule",
+        rf"\multicolumn{{{2 + 2 * n}}}{{l}}{{\tiny $^*$ {where}}}",
+        r"\end{tabular}}",
     ]
-    notes = [f"% {text}" for text in (about, NOTE)]
+    notes = [f"% {text}" for text in (r"Needs \usepackage{booktabs}.", about, NOTE)]
     return "\n".join([*notes, *lines, ""])
 
 
-def _tex_cell(cell: str) -> str:
-    mean, bracket, bounds = cell.partition(" [")
-    if bracket and bounds.endswith("]") and "," in bounds:
-        return rf"{mean} {{\scriptsize [{bounds}}}"
-    return _escaped(cell)
-
-
-def _escaped(text: str) -> str:
-    for letter in "\\&%$#_{}":
-        text = text.replace(letter, r"\textbackslash " if letter == "\\" else rf"\{letter}")
-    return text
+def _tex_lines(row: list[str]) -> list[str]:
+    """The row, and its intervals in small print below it, if it has any."""
+    cells = [cell.partition(" [") for cell in row]
+    lines = [" & ".join(escaped(text) for text, _, _ in cells) + r" \\"]
+    if any(bounds for _, _, bounds in cells):
+        small = [rf"{{\tiny {bounds[:-1].replace(', ', '--')}}}" if bounds else "" for _, _, bounds in cells]
+        lines.append(" & ".join(small) + r" \\[2pt]")
+    return lines
