@@ -431,6 +431,22 @@ def test_a_cache_that_takes_no_files_is_told(data: Path, tmp_path: Path) -> None
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_cache_that_is_read_only_is_read(data: Path, tmp_path: Path) -> None:
+    """As on a medium or in somebody else's folder; permissions do not bind root, so the lock is made impossible."""
+    cache = tmp_path / "cache"
+    _prepared(data, cache)
+    (cache / ".lock").unlink(missing_ok=True)
+    (cache / ".lock").mkdir()
+    before = {file.name: file.read_bytes() for file in cache.iterdir() if file.is_file()}
+    first, second = sorted((data / "images").iterdir())[:2]
+    os.utime(first)  # another time, the same content
+    _check_images(_prepared(data, cache), data)
+    Image.open(first).save(second)
+    with pytest.raises(UsageError, match=r"expected all 60 images decoded.*found 1 missing or changed.*WSLBENCH_CACHE"):
+        _prepared(data, cache)
+    assert {file.name: file.read_bytes() for file in cache.iterdir() if file.is_file()} == before
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_prepare_continues(tmp_path: Path) -> None:
     """SIGKILL after 25 different times, by two processes, until one call gets through."""

@@ -135,8 +135,9 @@ UNDONE = {
 }  # fmt: skip
 # All that a document may meet: the kernel of LaTeX, and of booktabs three rules.
 KNOWN = {
-    r"\begin", r"\end", r"\centering", r"\footnotesize", r"\scriptsize", r"\setlength", r"\tabcolsep", r"\caption", r"\toprule",
-    r"\midrule", r"\bottomrule", r"\textbf", r"\dagger", r"\par", r"\smallskip", r"\item", r"\texttt", ROW_END, *UNDONE,
+    r"\begin", r"\end", r"\centering", r"\footnotesize", r"\scriptsize", r"\setlength", r"\tabcolsep", r"\caption",
+    r"\toprule", r"\midrule", r"\bottomrule", r"\textbf", r"\dagger", r"\par", r"\smallskip", r"\item", r"\texttt",
+    ROW_END, *UNDONE,
 }  # fmt: skip
 
 

@@ -53,4 +53,5 @@ def _serve(folder: Path, port: int) -> None:
         raise UsageError(f"--port {port}: cannot be served on ({error}). Choose another, or 0.") from None
     with server:
         console.print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)")
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            server.serve_forever()

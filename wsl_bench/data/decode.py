@@ -61,10 +61,16 @@ def decode(
         The entry of each image, and what was left out as corrupt, with the reason; by image id.
 
     Raises:
-        DataError: a corrupt image. UsageError: no room, or a worker that was ended.
+        DataError: a corrupt image. UsageError: no room, images missing where none can be added, or a worker that was
+            ended.
     """
     held = _held(dataset, samples, images, how)
     todo = [sample for sample in samples if sample.image_id not in held]
+    if todo and images.read_only:
+        raise UsageError(
+            f"{images.pixels.parent}: expected all {len(samples):,} images decoded, as none can be added there; found "
+            f"{len(todo):,} missing or changed. Name a folder of your own with WSLBENCH_CACHE."
+        )
     kept = bool(todo) and dataset.source(todo[0]) is not None
     _check_room(len(todo), size, images.pixels, how.say if kept else None)
     skipped: dict[str, str] = {}

@@ -74,10 +74,11 @@ class DecodedImages:
 
     Attributes:
         entries: by image id.
+        read_only: they are somebody else's, who may not be added to.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self._folder, self._size = folder, size
+    def __init__(self, folder: Path, size: int, *, read_only: bool = False) -> None:
+        self._folder, self._size, self.read_only = folder, size, read_only
         found = {entry.image_id: entry for entry in _read_index(folder / INDEX)}
         length = self.pixels.stat().st_size if self.pixels.is_file() else 0
         n_whole, self._n_rows = length // size**2, -(-length // size**2)
@@ -114,6 +115,8 @@ class DecodedImages:
         """Append lines to the index; of several on one image the last counts."""
         path = self._folder / INDEX
         self.entries |= {entry.image_id: entry for entry in entries}
+        if self.read_only:  # told apart anew by each run
+            return
         lines = b"".join(map(_to_line, entries))
         with named(path), path.open("a+b") as file:
             if file.tell():

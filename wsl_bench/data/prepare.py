@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from wsl_bench.data.decode import How, decode
-from wsl_bench.data.decoded import PIXELS, DecodedImages
+from wsl_bench.data.decoded import INDEX, PIXELS, DecodedImages
 from wsl_bench.data.prepared import Item, write_prepared
 from wsl_bench.data.samples import SPLITS, Dataset, Sample, Split, Truth
 from wsl_bench.data.splits import Manifest, check_classes, make_manifest
@@ -129,8 +129,8 @@ def prepare(
 def _decoded(root: Path, cache: Path | None, size: int, say: Callable[[str], None]) -> Iterator[DecodedImages]:
     """Decoded images to add to: those of the cache, to which nobody else adds meanwhile, or new ones for a while."""
     if cache is not None:
-        with _locked(cache, say):
-            yield DecodedImages(cache.absolute(), size)
+        with _locked(cache, say) as locked:
+            yield DecodedImages(cache.absolute(), size, read_only=not locked)
         return
     make_folder(root)
     folder = Path(tempfile.mkdtemp(prefix=".decoding-", dir=root))
@@ -141,7 +141,8 @@ def _decoded(root: Path, cache: Path | None, size: int, say: Callable[[str], Non
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[bool]:
+    """Whether nobody else adds to it meanwhile; False where there are images and nobody here may add any."""
     lock = FileLock(cache / ".lock")
     try:
         make_folder(cache)
@@ -151,12 +152,15 @@ def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
             say("another process is decoding these images; waiting for it.")
             lock.acquire()
     except OSError as error:
+        if (cache / INDEX).is_file():  # somebody else's, to be read: shared on a cluster, or on a medium
+            yield False
+            return
         raise UsageError(
             f"{cache}: decoded images cannot be kept there ({error.strerror}). Name a folder of your own with "
             "WSLBENCH_CACHE."
         ) from None
     try:
-        yield
+        yield True
     finally:
         lock.release()
 
