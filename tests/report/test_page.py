@@ -24,7 +24,6 @@ from conftest import ROOT, environment, run_python
 from doc_blocks import commands
 from in_process import run_here
 
-from wsl_bench.cli import main
 from wsl_bench.data.geometry import Letterbox
 from wsl_bench.data.rows import ImageRows
 from wsl_bench.data.samples import Truth
