@@ -9,6 +9,7 @@ from typing import Any
 from wsl_bench import study
 from wsl_bench.plan import Plan, make_plan
 from wsl_bench.protocol.cell import run_job
+from wsl_bench.results import write_results
 from wsl_bench.spec import RunSpec, with_fields
 from wsl_bench.store.records import Record, read_records
 
@@ -38,7 +39,7 @@ def whole_run(data: Path, out: Path, **fields: Any) -> Plan:
     defaults = {"methods": ("center_box",), "seeds": (0,), "datasets": (str(data),), "device": "cpu"}
     plan = study.open_study(with_fields(RunSpec(), {**defaults, **fields, "set": settings}), out)
     run_plan(plan, out)
-    study.write_results(out)
+    write_results(out)
     return plan
 
 

@@ -218,9 +218,9 @@ def test_two_runs_do_not_work_in_one_folder(place: Path, tmp_path: Path) -> None
 def test_a_run_that_cannot_be_written_to_is_still_shown(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "runs" / "images", tmp_path / "archive")
     driver = (
-        "import sys, wsl_bench.study as study\n"
+        "import sys, wsl_bench.results as results\n"
         "def refuse(out): raise PermissionError(13, 'Permission denied', str(out / 'leaderboard.csv'))\n"
-        "study.write_results = refuse\n"  # root may write anywhere, so the refusal is played
+        "results.write_results = refuse\n"  # root may write anywhere, so the refusal is played
         "from wsl_bench.cli.main import main\n"
         "main()\n"
     )

@@ -24,9 +24,10 @@ from torch import nn
 from wsl_bench.cli.run import Workers, finish
 from wsl_bench.contained import contained
 from wsl_bench.protocol.cell import run_job
+from wsl_bench.results import write_results
 from wsl_bench.spec import RunSpec, with_fields
 from wsl_bench.store.records import read_failures
-from wsl_bench.study import open_study, write_results
+from wsl_bench.study import open_study
 from wsl_bench.training.device import set_up_process
 
 TINY = {"recipe.epochs": "2", "recipe.image_size": "32", "recipe.width": "0.1"}

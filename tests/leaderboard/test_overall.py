@@ -15,7 +15,7 @@ from wsl_bench.cli import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.build import build_leaderboard
 from wsl_bench.leaderboard.overall import _fewest, overall, overall_notes, overall_rows, together, win_table
-from wsl_bench.study import write_results
+from wsl_bench.results import write_results
 
 DATASETS = ("made_up", "second", "third")
 METHODS = {"good": 0.5, "fair": 0.25, "poor": 0.0}

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.build import build_leaderboard, render, write_leaderboard
-from wsl_bench.study import write_results
+from wsl_bench.results import write_results
 
 SEEDS = (0, 1, 2)
 

@@ -45,7 +45,7 @@ def test_figures_of_a_made_up_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "leaderboard"))
     from made_up_run import random_maps, write_cell, write_run
 
-    from wsl_bench.study import write_results
+    from wsl_bench.results import write_results
 
     write_run(tmp_path, ("val", "0.5"))
     for method in ("one", "two"):

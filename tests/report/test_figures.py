@@ -553,8 +553,8 @@ def test_families_hold_every_figure() -> None:
     assert chosen_figures("table1, density") == [*densities, "table1"]
 
 
-def test_figures_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, wsl_bench.report.figures; assert 'torch' not in sys.modules"
+def test_figures_and_tables_need_no_torch(tmp_path: Path) -> None:
+    code = "import sys, wsl_bench.report.figures, wsl_bench.results; assert 'torch' not in sys.modules"
     done = run_python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 

@@ -32,8 +32,8 @@ def leaderboard(
     """Make a run's tables and figures again from its records, and show the leaderboard."""
     from wsl_bench.leaderboard.build import build_leaderboard, render, with_oracle
     from wsl_bench.leaderboard.terminal import print_leaderboard
+    from wsl_bench.results import write_results
     from wsl_bench.store.atomic import atomic_write
-    from wsl_bench.study import write_results
 
     if format not in FORMATS:
         raise UsageError(f"--format {format}: expected one of {', '.join(FORMATS)}.")

@@ -21,7 +21,7 @@ def overall(
     """Average ranks over datasets with their critical difference, how often methods beat each other; and figures."""
     from wsl_bench.leaderboard.overall import overall_notes, together
     from wsl_bench.leaderboard.terminal import print_overall
-    from wsl_bench.study import write_overall_results
+    from wsl_bench.results import write_overall_results
 
     if output is None and len(runs) > 1:
         raise UsageError("--output: expected a folder for the tables and figures of several runs.")
