@@ -21,7 +21,7 @@ from made_up_run import SHAPE, Images, images, random_maps, write_cell, write_ru
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsl_bench import study
+from wsl_bench import results
 from wsl_bench.cli.main import main
 from wsl_bench.errors import UsageError
 from wsl_bench.leaderboard.boxes import box_columns
@@ -524,7 +524,7 @@ Say = Callable[..., tuple[int, str, str]]
 def wslbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
     """The command in this process, without its figures: exit code, output, errors."""
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(study, "write_densities", lambda measured, folder: None)
+    monkeypatch.setattr(results, "write_densities", lambda measured, folder: None)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> tuple[int, str, str]:
