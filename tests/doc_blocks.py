@@ -15,7 +15,7 @@ from conftest import environment
 PHANTOM = "--set phantom.n_train=64 --set phantom.n_val=60 --set phantom.n_test=40"
 # What is appended to a run of the dataset that its command names: fewer images, epochs and seeds.
 SMALL = {
-    "my_images": "--epochs 1 --seeds 1 --set recipe.width=0.1 --image-size 32",
+    **dict.fromkeys(("my_images", "bccd364", "mtd1344"), "--epochs 1 --seeds 1 --set recipe.width=0.1 --image-size 32"),
     "squares": "--epochs 1 --seeds 1 --set recipe.width=0.1",
     "clinic": "--epochs 1 --set clinic.side=40 --set recipe.width=0.1 --image-size 32",
     "rsna": "--epochs 1 --seeds 1 --set recipe.width=0.1 --image-size 32 --min-val-located 5 --device cpu",

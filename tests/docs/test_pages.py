@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, environment, tiny_folder
 from dicom_files import radiograph
-from doc_blocks import Reader, blocks, commands, examples, small
+from doc_blocks import Reader, blocks, commands, examples
 
 from wsl_bench import params, registry
 from wsl_bench.leaderboard.columns import columns
@@ -155,17 +155,9 @@ def test_published_studies_run_again(page: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "leaderboards", tmp_path / "leaderboards")
     lines = commands(text_of(page))
     assert lines
+    reader = Reader(tmp_path)
     for line in lines:
-        Reader(_fresh(tmp_path), _small_published).run(line)
-
-
-def _fresh(place: Path) -> Path:
-    shutil.rmtree(place / "bin", ignore_errors=True)
-    return place
-
-
-def _small_published(line: str) -> str:
-    return f"{small(line)} --image-size 32" if "bccd364" in line or "mtd1344" in line else small(line)
+        reader.run(line)
 
 
 def test_the_slow_tests_that_the_page_runs_are_found() -> None:
