@@ -27,7 +27,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links as they are in the repository, where docs/ is a folder, lead to the same places in the site."""
+    """Links as they are in the repository, where docs/ is a folder, lead to the same places in the site.
+
+    Plain replacement, in blocks of code as well; pages of docs/ lie in no folder below it.
+    """
     if page.file.src_uri.startswith(("leaderboards/", "benchmarks/")):
         return re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", markdown)
     return markdown.replace("](../", "](")

@@ -26,8 +26,8 @@ from shape import shape_rows
 
 from wsl_bench.leaderboard.export import row_name, to_csv
 from wsl_bench.leaderboard.strata import stratum_figures
+from wsl_bench.results import write_results
 from wsl_bench.store.run_file import read_run
-from wsl_bench.study import write_results
 
 COPIED = ("leaderboard.csv", "leaderboard.md", "cells.csv", "costs.csv")
 

@@ -25,6 +25,7 @@ class CheXCAM(PostHocMethod):
 
     paper = "Rajpurkar et al., CheXNet, 2017 (arXiv:1711.05225); InfoMask paper, section 4 (iv)"
     groups = ("paper",)
+    imports = ("captum.attr",)
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',

@@ -25,6 +25,7 @@ class GradCAM(PostHocMethod):
         "Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017"
     )
     groups = ("paper",)
+    imports = ("captum.attr",)
     trained_as = "baseline"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": "InfoMask's paper names none; the last convolution before global pooling, GradCAM's own advice",

@@ -17,6 +17,7 @@ class RandomWeights(PostHocMethod):
     paper = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018"
     groups = ("sanity",)
     sanity = True
+    imports = ("captum.attr",)
     trained_as = "untrained_baseline"
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,8 +54,10 @@ class Network(Component):
     Class attributes:
         recipe: what this network needs different from the common recipe, field by field.
         relative_cost: of an image in training, against the paper's CNN; plans the order of jobs.
+        imports: as of `Method`.
     """
 
+    imports: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[Mapping[str, Any]] = {}
     relative_cost: ClassVar[float] = 1.0
 
@@ -92,8 +94,11 @@ class Method(Component):
         groups: names under which `--methods` takes it too.
         bounded: its raw maps lie in [0, 1] already; others are scaled (protocol point 4).
         sanity: a row that others must beat; never ranked.
+        imports: modules that take long to import and are imported where they are used; a worker imports them before
+            it times anything.
     """
 
+    imports: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     silent: ClassVar[Mapping[str, str]] = {}
     groups: ClassVar[tuple[str, ...]] = ()

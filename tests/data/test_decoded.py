@@ -442,8 +442,15 @@ def test_a_cache_that_is_read_only_is_read(data: Path, tmp_path: Path) -> None:
     os.utime(first)  # another time, the same content
     _check_images(_prepared(data, cache), data)
     Image.open(first).save(second)
-    with pytest.raises(UsageError, match=r"expected all 60 images decoded.*found 1 missing or changed.*WSLBENCH_CACHE"):
+    said: list[str] = []
+    with pytest.raises(UsageError, match=rf"expected all 60 images decoded.*'{second.stem}' missing.*WSLBENCH_CACHE"):
+        _prepared(data, cache, say=said.append)
+    assert said == []  # nothing was decoded again
+    second.write_bytes(b"no image")
+    with pytest.raises(DataError, match=second.name):
         _prepared(data, cache)
+    prepared = _prepared(data, cache, skip_corrupt=True)
+    assert list(prepared.skipped) == [second.stem]
     assert {file.name: file.read_bytes() for file in cache.iterdir() if file.is_file()} == before
 
 

@@ -72,6 +72,18 @@ def test_a_poor_terminal_shows_the_table(tmp_path: Path, env: dict[str, str]) ->
     assert re.search(r" \.\d{3} ", done.stdout)
 
 
+def test_data_are_utf_8_whatever_the_terminal_has(tmp_path: Path) -> None:
+    write_run(tmp_path, ("val",))
+    write_cell(tmp_path, "one", 0, random_maps(30, 0), method_params="λ=1")
+    driver = (
+        "import sys; sys.stdout.reconfigure(encoding='latin-1'); from wsl_bench.cli.main import main\n"
+        f"sys.argv = ['wslbench', 'leaderboard', {str(tmp_path)!r}, '--format', 'csv']; main()"
+    )
+    done = run_python("-c", driver, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ",λ=1," in done.stdout
+
+
 def test_accuracies_stand_beside_the_usual_threshold_and_the_majority(board: Leaderboard) -> None:
     rows = {row["method"]: row for row in board.rows}
     half, majority = rows["gradcam"]["accuracy_at_half"], rows["gradcam"]["accuracy_majority"]

@@ -35,6 +35,7 @@ from wsl_bench.report.figures import FAMILIES, FIGURES, chosen_figures
 from wsl_bench.report.pictures import MASK
 from wsl_bench.report.source import Drawn, Source, open_source
 from wsl_bench.report.style import COLUMN, GREY, TEXT, method_styles
+from wsl_bench.report.table1 import _tex_lines
 from wsl_bench.store.records import peek_records
 
 Float = npt.NDArray[np.float64]
@@ -337,6 +338,12 @@ def test_table1_measured_beside_reported(drawn: Callable[[str], list[Drawn]]) ->
         table_only = "\n".join(row for row in text.splitlines() if row.startswith("|") or row.endswith(r"\\"))
         assert not re.search(r"±|\+-|\\pm|e-0", table_only)
         assert "does not say what it is" in text
+
+
+def test_names_in_table1_are_text() -> None:
+    first, second = _tex_lines(["m[a=/x [1]/y_z & w]", "ok", "0.500 [0.400, 0.600]", "-"])
+    assert first == r"m{[}a=/x {[}1{]}/y\_z \& w{]} & ok & 0.500 & - \\"
+    assert second == r" &  & {\tiny 0.400--0.600} &  \\[2pt]"
 
 
 def test_a_method_has_one_colour_everywhere(source: Source, drawn: Callable[[str], list[Drawn]]) -> None:

@@ -62,7 +62,7 @@ def leaderboard(
     if format == "table":
         print_leaderboard(board, console)
     elif output is None:
-        typer.echo(render(board, format), nl=False)
+        typer.echo(render(board, format).encode(), nl=False)  # data: UTF-8, whatever the terminal has
     else:
         atomic_write(output, render(board, format).encode())
 
@@ -83,7 +83,7 @@ def _show_strata(board: Any, run: Path, by: str, labels: Path | None, format: st
         return
     text = to_csv(rows, list(rows[0])) if format == "csv" else strata_markdown(rows)
     if output is None:
-        typer.echo(text, nl=False)
+        typer.echo(text.encode(), nl=False)
     else:
         atomic_write(output, text.encode())
 

@@ -66,13 +66,9 @@ def decode(
     """
     held = _held(dataset, samples, images, how)
     todo = [sample for sample in samples if sample.image_id not in held]
-    if todo and images.read_only:
-        raise UsageError(
-            f"{images.pixels.parent}: expected all {len(samples):,} images decoded, as none can be added there; found "
-            f"{len(todo):,} missing or changed. Name a folder of your own with WSLBENCH_CACHE."
-        )
     kept = bool(todo) and dataset.source(todo[0]) is not None
-    _check_room(len(todo), size, images.pixels, how.say if kept else None)
+    if images.read_only is None:
+        _check_room(len(todo), size, images.pixels, how.say if kept else None)
     skipped: dict[str, str] = {}
     waiting: list[tuple[Entry, Pixels]] = []
     try:
@@ -81,6 +77,12 @@ def decode(
                 if not how.skip_corrupt:
                     raise outcome
                 skipped[sample.image_id] = str(outcome)
+            elif images.read_only is not None:
+                raise UsageError(
+                    f"{images.pixels.parent}: expected all {len(samples):,} images decoded, as none can be added there "
+                    f"({images.read_only}); found {sample.image_id!r} missing or changed. Name a folder of your own "
+                    "with WSLBENCH_CACHE."
+                )
             else:
                 waiting.append(outcome)
             if len(waiting) == _FLUSHED:
@@ -116,7 +118,7 @@ def _held(dataset: Dataset, samples: Sequence[Sample], images: DecodedImages, ho
             continue
     if refreshed:
         images.note(refreshed)
-    if changed:
+    if changed and images.read_only is None:
         how.say(f"{changed} of {len(samples)} image files have changed since they were decoded; decoded again.")
     return held
 

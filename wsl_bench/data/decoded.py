@@ -74,10 +74,10 @@ class DecodedImages:
 
     Attributes:
         entries: by image id.
-        read_only: they are somebody else's, who may not be added to.
+        read_only: why none can be added; None where they can.
     """
 
-    def __init__(self, folder: Path, size: int, *, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, size: int, *, read_only: str | None = None) -> None:
         self._folder, self._size, self.read_only = folder, size, read_only
         found = {entry.image_id: entry for entry in _read_index(folder / INDEX)}
         length = self.pixels.stat().st_size if self.pixels.is_file() else 0
@@ -97,6 +97,7 @@ class DecodedImages:
         Raises:
             OSError: they cannot be written; what was there before is as it was.
         """
+        assert self.read_only is None
         make_folder(self._folder)
         if self._forget:  # before anything comes to lie in rows that are gone, lest it be taken for what lay there
             atomic_write(self._folder / INDEX, b"".join(map(_to_line, self.entries.values())))
@@ -112,10 +113,10 @@ class DecodedImages:
         self.note(placed)
 
     def note(self, entries: Sequence[Entry]) -> None:
-        """Append lines to the index; of several on one image the last counts."""
+        """Append lines to the index, where it can be written; of several on one image the last counts."""
         path = self._folder / INDEX
         self.entries |= {entry.image_id: entry for entry in entries}
-        if self.read_only:  # told apart anew by each run
+        if self.read_only is not None:  # so each run has to hash files anew whose times are others
             return
         lines = b"".join(map(_to_line, entries))
         with named(path), path.open("a+b") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,12 +93,14 @@ def prepare(
     Args:
         name: what errors call the dataset.
         image_size: side of the square input, pixels.
-        cache: folder of images of this dataset and size that were decoded before, and to which others are added;
-            None, or a dataset whose images are no files: they are decoded into the prepared folder itself.
+        cache: folder of images of this dataset and size that were decoded before, and to which others are added
+            where it takes any; None, or a dataset whose images are no files: they are decoded into the prepared
+            folder itself.
         how: by how many processes, and the like.
 
     Raises:
-        DataError: a corrupt image or a split that breaks the protocol. UsageError: no room for the images.
+        DataError: a corrupt image or a split that breaks the protocol. UsageError: no room for the images, or none
+            can be added where some are missing.
     """
     manifest = make_manifest(name, dataset.samples())
     # By split: so the images of one split lie together in a file made in one go.
@@ -129,8 +132,8 @@ def prepare(
 def _decoded(root: Path, cache: Path | None, size: int, say: Callable[[str], None]) -> Iterator[DecodedImages]:
     """Decoded images to add to: those of the cache, to which nobody else adds meanwhile, or new ones for a while."""
     if cache is not None:
-        with _locked(cache, say) as locked:
-            yield DecodedImages(cache.absolute(), size, read_only=not locked)
+        with _locked(cache, say) as refused:
+            yield DecodedImages(cache.absolute(), size, read_only=refused)
         return
     make_folder(root)
     folder = Path(tempfile.mkdtemp(prefix=".decoding-", dir=root))
@@ -141,9 +144,9 @@ def _decoded(root: Path, cache: Path | None, size: int, say: Callable[[str], Non
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[bool]:
-    """Whether nobody else adds to it meanwhile; False where there are images and nobody here may add any."""
-    lock = FileLock(cache / ".lock")
+def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[str | None]:
+    """See to it that nobody else adds to a folder; where there are images, and none can be added, why."""
+    lock, refused = FileLock(cache / ".lock"), None
     try:
         make_folder(cache)
         try:
@@ -152,15 +155,15 @@ def _locked(cache: Path, say: Callable[[str], None]) -> Iterator[bool]:
             say("another process is decoding these images; waiting for it.")
             lock.acquire()
     except OSError as error:
-        if (cache / INDEX).is_file():  # somebody else's, to be read: shared on a cluster, or on a medium
-            yield False
-            return
-        raise UsageError(
-            f"{cache}: decoded images cannot be kept there ({error.strerror}). Name a folder of your own with "
-            "WSLBENCH_CACHE."
-        ) from None
+        # There to be read: somebody else's, shared on a cluster, or a medium that takes no files.
+        if not all(os.access(cache / name, os.R_OK) for name in (INDEX, PIXELS)):
+            raise UsageError(
+                f"{cache}: decoded images cannot be kept there ({error.strerror}). Name a folder of your own with "
+                "WSLBENCH_CACHE."
+            ) from None
+        refused = error.strerror or str(error)
     try:
-        yield True
+        yield refused
     finally:
         lock.release()
 

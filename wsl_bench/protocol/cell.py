@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -52,6 +53,7 @@ def run_job(job: Job, report: Report) -> None:
     registry.discover("network")  # imports every plug-in: before the process is set up, not after
     try:
         with _unspoilt(job.threads):
+            _import_what_is_used(job)
             workshop = _Workshop(job, report)
             training = workshop.training()
     except (Exception, SystemExit) as error:
@@ -70,6 +72,17 @@ def run_job(job: Job, report: Report) -> None:
         with contextlib.suppress(OSError):  # the result is safe; what it cost is worth no failure
             write_cost(Path(job.out), cell.slug, {"training": trained, "attempts": job.attempt, **cost})
         report({"event": "cell", "slug": cell.slug, "status": "done", "seconds": cost["seconds"]})
+
+
+def _import_what_is_used(job: Job) -> None:
+    """Import what methods and networks import where they use it: no cell is to be charged for it."""
+    used = [registry.discover("method").get(cell.method) for cell in job.cells]
+    if job.trained_by is not None:
+        kind, name, _ = job.trained_by
+        used.append(registry.discover(cast(registry.Kind, kind)).get(name))
+    for entry in used:
+        for library in cast(type[Method], entry.cls).imports:
+            importlib.import_module(library)
 
 
 @contextlib.contextmanager

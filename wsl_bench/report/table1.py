@@ -87,9 +87,10 @@ def _latex(rows: list[list[str]], about: str) -> str:
 
 def _tex_lines(row: list[str]) -> list[str]:
     """The row, and its intervals in small print below it, if it has any."""
-    cells = [cell.partition(" [") for cell in row]
-    lines = [" & ".join(escaped(text) for text, _, _ in cells) + r" \\"]
+    cells = [cell.partition(" [") for cell in row[2:]]
+    lines = [" & ".join(map(escaped, [*row[:2], *(mean for mean, _, _ in cells)])) + r" \\"]
     if any(bounds for _, _, bounds in cells):
         small = [rf"{{\tiny {bounds[:-1].replace(', ', '--')}}}" if bounds else "" for _, _, bounds in cells]
+        small = ["", "", *small]
         lines.append(" & ".join(small) + r" \\[2pt]")
     return lines

@@ -28,6 +28,7 @@ class DenseNet121(Network):
     # own size.
     recipe: ClassVar[Mapping[str, Any]] = {"batch_size": 32}
     relative_cost: ClassVar[float] = 8.0
+    imports: ClassVar[tuple[str, ...]] = ("timm",)
 
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
     stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
