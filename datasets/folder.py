@@ -13,6 +13,7 @@ import difflib
 import functools
 import math
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -28,6 +29,8 @@ from wsl_bench.data.tables import read_lines
 _SLACK = 1.0  # pixels that a box may reach out of its image: rounding, or a border drawn on the last pixel
 _LONGEST_ID = 250  # bytes; with a suffix it has to be the name of a file
 _MOST_DIGITS = 9  # of a width or height; more are no size
+_PATIENT = ("patient", "patientid", "patientnumber", "subject", "subjectid")  # what a group_id is called elsewhere
+_CORNERS = ("x1", "x2", "y2", "xmin", "xmax", "ymax", "right", "bottom")
 _KNOWN = ("image_id", "file", "width", "height", "label", "group_id", "has_boxes", "split")
 
 
@@ -53,7 +56,25 @@ class Folder(Dataset):
                 found=f"{unknown[0]!r} and {len(unknown) - 1} more that are not in it",
                 fix="Add them to labels.csv or remove their boxes.",
             )  # fmt: skip
+        self._refuse_other_masks({f"{s.image_id}.png" for s in samples})
         return samples
+
+    def _refuse_other_masks(self, expected: set[str]) -> None:
+        """A mask whose name is not as expected would be passed over in silence."""
+        folder = self.root / "masks"
+        names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+        others = [name for name in names if name not in expected and not name.startswith(".")]
+        if others:
+            raise DataError(
+                folder, expected="masks named IMAGE_ID.png, for images of labels.csv",
+                found=f"{others[0]!r} and {len(others) - 1} more that are not", fix="Rename or remove them.",
+            )  # fmt: skip
+
+    def remarks(self) -> list[str]:
+        """Whether patients are known."""
+        if "group_id" in self._rows("labels.csv", ("image_id", "file", "label"))[0][1]:
+            return []
+        return ["labels.csv has no group_id: every image counts as a patient of its own."]
 
     def image(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """The pixels as 8-bit grey."""
@@ -67,8 +88,15 @@ class Folder(Dataset):
         """Boxes of boxes.csv, and the mask where there is one."""
         boxes = np.array([box for _, box in self._boxes.get(sample.image_id, [])], np.float64).reshape(-1, 4)
         mask_file = self.root / "masks" / f"{sample.image_id}.png"
-        mask = read_grey(self._inside(mask_file)) > 0 if mask_file.is_file() else None
-        return Truth(boxes, mask)
+        if not mask_file.is_file():
+            return Truth(boxes)
+        values = read_grey(self._inside(mask_file))
+        if values.size and 0 < values.min() < values.max():
+            raise DataError(
+                mask_file, expected="0 outside the lesion", found=f"values from {values.min()} to {values.max()}, no 0",
+                fix="Save the mask with 0 as its background.",
+            )  # fmt: skip
+        return Truth(boxes, values > 0)
 
     def _sample(self, line: int, row: dict[str, str]) -> Sample:
         where = f"{self.root / 'labels.csv'}, line {line}"
@@ -80,10 +108,17 @@ class Folder(Dataset):
                 where, expected="an image_id without slashes (it names files) and a file inside the directory",
                 found=f"{image_id!r}, {row['file']!r}", fix="Use paths relative to the directory.",
             )  # fmt: skip
+        if "\\" in row["file"] and not (self.root / file).exists():
+            raise DataError(
+                where,
+                expected="/ between folders",
+                found=repr(row["file"]),
+                fix="Replace each \\ by /.",
+            )
         for path in (self.root / file, mask_file):
             self._inside(path, where)
         width, height = self._size(row)
-        label = _choice(where, "label", row["label"], {"0": 0, "1": 1})
+        label = _choice(where, "label", row["label"].strip().removesuffix(".0"), {"0": 0, "1": 1})
         if row.get("has_boxes"):
             located = _choice(where, "has_boxes", row["has_boxes"], {"0": 0, "1": 1})
         else:  # many sets have a mask for every image, blank on the healthy ones
@@ -159,6 +194,11 @@ def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
         x, y, w, h = map(float, fields)
     except ValueError:
         x = y = w = h = math.nan
+    if all(map(math.isfinite, (x, y, w, h))) and max(x, y, w, h) <= 1 and 1 > min(w, h) > 0 <= min(x, y):
+        raise DataError(
+            where, expected="x, y, w, h in pixels", found=f"{', '.join(fields)}, which look like shares of the image",
+            fix="Multiply x and w by the image's width, y and h by its height.",
+        )  # fmt: skip
     if all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0:
         return x, y, w, h
     raise DataError(where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row.")
@@ -171,7 +211,7 @@ def _check_inside(where: str, box: tuple[float, ...], width: int, height: int) -
         raise DataError(
             where, expected=f"a box inside its image of {width} x {height} pixels",
             found=f"x {x:g}, y {y:g}, w {w:g}, h {h:g}, which reaches {out:g} pixels out",
-            fix="Correct the box, or the width and height in labels.csv.",
+            fix="Correct the box (w and h are its size, not its other corner), or width and height in labels.csv.",
         )  # fmt: skip
 
 
@@ -192,12 +232,13 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
     Raises:
         DataError: no such file, not text, a column missing, a row with too few or many fields.
     """
-    missing = f"A dataset directory needs {path.name}; see the README."
-    lines = read_lines(path, fix="Save it again as CSV.", missing=missing)
+    missing = "A dataset directory needs labels.csv, and its ground truth as boxes.csv or as masks/IMAGE_ID.png."
+    lines = read_lines(path, fix="Save it again as CSV, in UTF-8.", missing=missing)
     header = lines[0][1] if lines else []
     _check_columns(path, columns, header)
     if len(lines) < 2 and path.name == "labels.csv":
         raise DataError(path, expected="one row an image", found="a header alone", fix="List your images in it.")
+    lines = [(line, fields) for line, fields in lines if any(fields)]  # spreadsheets leave empty rows behind
     for line, fields in lines[1:]:
         if len(fields) != len(header):
             raise DataError(
@@ -210,16 +251,33 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
 def _check_columns(path: Path, needed: tuple[str, ...], header: list[str]) -> None:
     """Refuse a missing column, and one that is but a misspelt optional one: it would be passed over in silence."""
     known = _KNOWN if path.name == "labels.csv" else needed
+    if len(header) == 1 and (mark := next((m for m in (";", "\t", "|") if m in header[0]), None)):
+        raise DataError(
+            path, expected="commas between the columns", found=f"{'tabs' if mark == chr(9) else repr(mark)}",
+            fix="Save it again with commas (in a spreadsheet: CSV, UTF-8, separated by commas).",
+        )  # fmt: skip
     for column in header:
         meant = difflib.get_close_matches(column.lower(), [k for k in known if k not in header], n=1, cutoff=0.75)
         if column not in known and meant:
             raise DataError(
-                path, expected=f"the columns {', '.join(known)}", found=f"{column!r}. Did you mean {meant[0]!r}?",
-                fix="Rename the column; one of your own needs a name that is not so close to these.",
+                path, expected=f"a column {meant[0]!r}, or none with a name so close to it", found=f"{column!r}",
+                fix=f"Rename it to {meant[0]}, or to something else if it is a column of your own.",
             )  # fmt: skip
+    _refuse_other_patients(path, header)
     missing = [column for column in needed if column not in header]
     if missing:
         raise DataError(
             path, expected=f"the columns {', '.join(needed)}", found=f"{', '.join(header) or 'none'}",
-            fix=f"Add {', '.join(missing)}.",
+            fix=f"Add {', '.join(missing)}."
+            + (" w and h are the size of a box: x2 - x1, y2 - y1." if set(_CORNERS) & set(header) else ""),
+        )  # fmt: skip
+
+
+def _refuse_other_patients(path: Path, header: list[str]) -> None:
+    """Patients under another name would come to lie in two splits, in silence."""
+    of_patients = [column for column in header if re.sub("[^a-z]", "", column.lower()) in _PATIENT]
+    if path.name == "labels.csv" and "group_id" not in header and of_patients:
+        raise DataError(
+            path, expected="patients in the column group_id", found=f"{of_patients[0]!r}, and no group_id",
+            fix="Rename it to group_id, so that no patient is in two splits; or to something else, if it names none.",
         )  # fmt: skip

@@ -33,6 +33,7 @@ from wsl_bench.method import (
     TrainedMethod,
 )
 from wsl_bench.probes import Planted, broken, called, changed, flags, hooks, inert, same, wishes
+from wsl_bench.protocol.failures import describe
 from wsl_bench.protocol.score_maps import score
 from wsl_bench.training.inputs import Inputs
 
@@ -65,17 +66,33 @@ class _Subject:
         means = {label: self.images[self.inputs.labels == label].mean(0) for label in (0, 1)}
         truth = torch.zeros(SIZE, SIZE)
         truth[8:20, 10:24] = 0.5
-        return prior.fit(task, PriorData(means, truth if prior.uses_validation_truth else None)).eval()
+        fitted = prior.fit(task, PriorData(means, truth if prior.uses_validation_truth else None))
+        _expect(isinstance(fitted, nn.Module), "a torch.nn.Module from fit", _kind(fitted))
+        return fitted.eval()
 
     def run(self, net: nn.Module, images: Tensor) -> tuple[Tensor | None, Tensor]:
         """Probability (None for a prior) and maps, called as the protocol calls them."""
         if isinstance(self.method, PostHocMethod):
             with torch.enable_grad():
-                return self.method.explain(net, images)
+                return _two(self.method.explain(net, images), "explain")
         with torch.no_grad():
             if isinstance(self.method, TrainedMethod):
-                return self.method.localize(net, images)
-            return None, cast(PriorMethod, self.method).localize(net, images)
+                return _two(self.method.localize(net, images), "localize")
+            maps = cast(PriorMethod, self.method).localize(net, images)
+        _expect(isinstance(maps, Tensor), "maps (N, h, w) alone from a prior's localize", _kind(maps))
+        return None, maps
+
+
+def _two(found: Any, source: str) -> tuple[Tensor, Tensor]:
+    right = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
+    _expect(right, f"probability (N,) and maps (N, h, w) from {source}", _kind(found))
+    return cast(tuple[Tensor, Tensor], found)
+
+
+def _kind(found: object) -> str:
+    if isinstance(found, tuple):
+        return f"a tuple of {', '.join(type(part).__name__ for part in found)}"
+    return f"a {type(found).__name__}"
 
 
 def check_method(name: str) -> Iterator[str]:
@@ -109,7 +126,7 @@ def _kept(entry: registry.Entry) -> Iterator[str]:
         except MethodError as error:
             raise MethodError(f"{broken}: {error}") from error
         except Exception as error:
-            raise MethodError(f"{broken}: expected no error, found {type(error).__name__}: {error}") from error
+            raise MethodError(f"{broken}: expected no error, found {describe(error)}") from error
         yield promise
 
 

@@ -117,7 +117,8 @@ def find_dataset(selector: str) -> tuple[registry.Entry, Mapping[str, str], str,
     bare, grid = params.parse_selector(selector)
     if len(grid) != 1:
         raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
-    return found.get(bare), grid[0], selector, selector
+    folders = [folder.name for folder in Path().iterdir() if (folder / "labels.csv").is_file()]
+    return found.get(bare, also=folders), grid[0], selector, selector
 
 
 def choose_dataset(

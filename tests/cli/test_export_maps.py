@@ -128,8 +128,8 @@ def test_score_finds_the_figures_and_the_threshold_again(
     printed = shlex.split(" ".join(done.stdout.partition("measure them again: ")[2].split()))
     own = own_row(place, method)
     threshold = own["threshold"]
-    assert printed[-1] == threshold
-    for arguments, rule in ((printed[1:], threshold), ([*printed[1:-2], "--map-scale", "none"], "val")):
+    assert printed[-4:] == ["--threshold", threshold, "--out", f"of_{method}-scored"]  # not into the run itself
+    for arguments, rule in ((printed[1:-2], threshold), ([*printed[1:-4], "--map-scale", "none"], "val")):
         name = f"{method}-{rule}"
         done = wslbench(*arguments, "--name", name, "--out", "scored")
         assert done.returncode == 0, done.stderr

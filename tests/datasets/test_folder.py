@@ -58,6 +58,10 @@ def _setting(line: int, **values: str) -> Callable[[list[Row]], list[Row]]:
     return lambda rows: [{**row, **values} if i + 2 == line else row for i, row in enumerate(rows)]
 
 
+def _renaming(old: str, new: str) -> Callable[[list[Row]], list[Row]]:
+    return lambda rows: [{new if key == old else key: value for key, value in row.items()} for row in rows]
+
+
 def _adding(**values: str) -> Callable[[list[Row]], list[Row]]:
     return lambda rows: [*rows, {**rows[0], **values}]
 
@@ -176,6 +180,15 @@ def test_a_byte_order_mark_is_read_over(root: Path) -> None:
         ("labels.csv", _setting(4, image_id="../case002"), r"line 4: expected an image_id without slashes"),
         ("labels.csv", _setting(4, image_id="a/b"), r"line 4: expected an image_id without slashes"),
         ("labels.csv", _setting(2, has_boxes="1"), r"line 2: expected boxes or a mask, as has_boxes is 1"),
+        ("labels.csv", _setting(4, file="images\\\\x.png"), r"line 4: expected / between folders, found 'images"),
+        (
+            "labels.csv",
+            _renaming("group_id", "PatientID"),
+            r"expected patients in the column group_id, found",
+        ),
+        ("labels.csv", _renaming("label", "Label"), r"expected a column 'label'.*found 'Label'\. Rename it to label"),
+        ("boxes.csv", _renaming("w", "x2"), r"Add w\. w and h are the size of a box: x2 - x1, y2 - y1\."),
+        ("boxes.csv", _setting(2, x="0.2", y="0.3", w="0.4", h="0.2"), r"line 2: expected x, y, w, h in pixels"),
         ("boxes.csv", _setting(2, x="left"), r"boxes.csv, line 2: expected numbers .* found left"),
         ("boxes.csv", _setting(2, y="nan"), r"line 2: expected numbers"),
         ("boxes.csv", _setting(2, x="inf"), r"line 2: expected numbers"),
@@ -194,6 +207,47 @@ def test_a_bad_table_is_refused_naming_the_line(
     _edit(root / table, change)
     with pytest.raises(DataError, match=said):
         prepare("tiny", _open(root), 32, tmp_path / "prepared")
+
+
+def test_another_separator_is_named(root: Path) -> None:
+    for mark, said in ((";", "found ';'"), ("\t", "found tabs")):
+        (root / "labels.csv").write_text("image_id,file,label\n".replace(",", mark))
+        with pytest.raises(DataError, match=f"expected commas between the columns, {said}"):
+            _open(root).samples()
+
+
+def test_what_spreadsheets_and_pandas_leave_is_read(root: Path) -> None:
+    before = [(s.image_id, s.label) for s in _open(root).samples()]
+    _edit(root / "labels.csv", lambda rows: [row | {"label": f"{row['label']}.0"} for row in rows])
+    with (root / "labels.csv").open("a") as file:
+        file.write(",,,,,,,\n\n")
+    assert [(s.image_id, s.label) for s in _open(root).samples()] == before
+
+
+def test_a_reader_is_told_that_patients_are_not_known(root: Path) -> None:
+    assert _open(root).remarks() == []
+    _edit(root / "labels.csv", _without("group_id"))
+    assert _open(root).remarks() == ["labels.csv has no group_id: every image counts as a patient of its own."]
+
+
+def test_masks_that_name_no_image_are_refused(root: Path) -> None:
+    _mask(root, "case001_mask")
+    with pytest.raises(DataError, match=r"masks: expected masks named IMAGE_ID.png.*'case001_mask.png' and 0"):
+        _open(root).samples()
+
+
+def test_a_mask_without_a_background_of_0_is_refused(root: Path, tmp_path: Path) -> None:
+    _mask(root, "case001")
+    path = root / "masks" / "case001.png"
+    with Image.open(path) as image:
+        values = np.asarray(image)
+    Image.fromarray(np.where(values > 0, 255, 1).astype(np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"case001.png: expected 0 outside the lesion, found values from 1 to"):
+        _open(root).truth(_by_id(_open(root))["case001"])
+    Image.fromarray(np.full_like(values, 255)).save(path)  # all of it may be lesion
+    mask = _open(root).truth(_by_id(_open(root))["case001"]).mask
+    assert mask is not None
+    assert mask.all()
 
 
 def test_a_box_may_reach_out_by_a_pixel(root: Path, tmp_path: Path) -> None:

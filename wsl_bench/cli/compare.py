@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from wsl_bench.cli.console import out as console
 from wsl_bench.cli.console import tell
+from wsl_bench.errors import UsageError
 
 
 def compare(
@@ -32,6 +33,8 @@ def compare(
     from wsl_bench.leaderboard.export import row_name
     from wsl_bench.report.paired import write_paired
 
+    if a == b:
+        raise UsageError(f"{a} {b}: expected two rows, found one.")
     board = build_leaderboard(run)
     found = compared(board, a, b, metric, dataset=dataset, rule=threshold)
     tell(note for note in board.notes if note.startswith("Set aside"))

@@ -87,5 +87,6 @@ def _tell(record: Any, described: dict[str, Any], output: Path, format: str) -> 
         console.print("No threshold was fitted on validation: read them at a fixed one.", soft_wrap=True)
     elif "test" in described["splits"]:
         maps = output / ARCHIVE if format == "safetensors" else output
-        words = ["wslbench", "score", str(maps), *dataset_options(record), "--threshold", f"{threshold:g}"]
+        words = ["wslbench", "score", str(maps), *dataset_options(record), "--threshold", f"{threshold:g}",
+                 "--out", f"{output.name}-scored"]  # fmt: skip
         console.print(f"measure them again: {escape(shlex.join(words))}", soft_wrap=True)

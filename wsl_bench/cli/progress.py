@@ -113,7 +113,8 @@ class Running:
 
     def _cell(self, event: dict[str, Any]) -> None:
         cell = self._cells[event["slug"]]
-        name = f"{cell.dataset} / {cell.method} / seed {cell.seed}"
+        params = f"[{cell.shown_params}]" if cell.shown_params else ""
+        name = f"{cell.dataset} / {cell.method}{params} / seed {cell.seed}"
         if event["status"] == "done":
             self._n_done += 1
             said = f"done (evaluated in {event['seconds']:.0f} s)"

@@ -196,7 +196,7 @@ def _decode_one(dataset: Dataset, sample: Sample, size: int) -> tuple[Entry, Pix
     if pixels.dtype != np.uint8 or pixels.shape != shape:
         raise DataError(
             f"image {sample.image_id!r}", expected=f"uint8 pixels of height x width {shape}",
-            found=f"{pixels.dtype} of shape {pixels.shape}", fix="Correct the size in the label table.",
+            found=f"{pixels.dtype} of shape {pixels.shape}", fix="Correct the size that the dataset gives.",
         )  # fmt: skip
     square = Letterbox.fit(*shape, size).apply(pixels)
     sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -19,10 +19,12 @@ from wsl_bench.leaderboard.oracle import COLUMNS as ORACLE_COLUMNS
 from wsl_bench.leaderboard.oracle import NOTE as ORACLE_NOTE
 from wsl_bench.leaderboard.oracle import oracle_columns
 from wsl_bench.leaderboard.rows import RANK_SEEDS, Values, cell_rows, leaderboard_row
+from wsl_bench.params import build, values_of
 from wsl_bench.stats.ranking import paired_difference, rank_ranges, smallest_detectable
 from wsl_bench.store.atomic import atomic_write
 from wsl_bench.store.records import Failure, Record, read_costs, read_records
 from wsl_bench.store.run_file import read_run
+from wsl_bench.training.recipe import Recipe
 from wsl_bench.versions import differences
 
 RANKED = ("ok", "inverted", "at_chance")
@@ -192,6 +194,8 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
         )
     for name in sorted(n_val.keys() - fitted):
         notes.append(f"{name}: {n_val[name]} located validation positives are too few to fit on.")
+    if others := _other_settings(run):
+        notes.append(f"Not the defaults: {', '.join(others)}.")
     if lowest < 20:
         notes.append(f"The bar on located validation positives was lowered to {lowest}.")
     for name, n in {r["dataset"]: r["n_located"] for r in rows if r["n_located"] is not None}.items():
@@ -200,6 +204,13 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
     for name, pairs in run["duplicates"].items():
         notes.append(f"{name}: {len(pairs)} images are pixel for pixel in two splits (first: {' = '.join(pairs[0])}).")
     return notes
+
+
+def _other_settings(run: dict[str, Any]) -> list[str]:
+    """The run's recipe and datasets where they are not as they come; the image size is the datasets' own matter."""
+    recipe, usual = run["fixed"].get("recipe", {}), values_of(build(Recipe, "recipe", {}))
+    others = [f"recipe.{key}={value}" for key, value in recipe.items() if key != "image_size" and value != usual[key]]
+    return others + [f"{key}={value}" for key, value in run["settings"].items() if not key.startswith("recipe.")]
 
 
 def criterion_text(rules: dict[str, Any]) -> str:

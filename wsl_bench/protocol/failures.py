@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import torch
 
+import wsl_bench
 from wsl_bench.errors import WslBenchError
+
+_PACKAGE = Path(wsl_bench.__file__).parent
+_NOT_METHODS = (*(f for f in _PACKAGE.iterdir() if f.name not in ("methods", "datasets")), Path(torch.__file__).parent)
 
 
 def describe(error: BaseException) -> str:
@@ -18,12 +23,15 @@ def describe(error: BaseException) -> str:
             "it does not fit in the memory of the GPU beside what else runs there. Lower --per-gpu, "
             f"recipe.batch_size or recipe.image_size (--set), then run again with --retry-failed. {_first_line(error)}"
         )
-    place = ""
-    if (last := error.__traceback__) is not None:
-        while last.tb_next is not None:
-            last = last.tb_next
-        place = f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """The last line of a method's file that it came through; where there is none, the last line of all."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [place for place in frames if not any(place[0].is_relative_to(folder) for folder in _NOT_METHODS)]
+    place = next(reversed(own or frames), None)
+    return "" if place is None else f" ({place[0].name}, line {place[1]})"
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from wsl_bench.errors import UsageError
 from wsl_bench.params import Component, build, param
 
 # Training images shown in one training when the number of epochs is not given, and bounds of that number.
@@ -77,6 +78,8 @@ def resolve(
         if field.name != "epochs"
     }
     epochs = recipe.epochs
+    if "epochs" in chosen and epochs == 0:
+        raise UsageError("recipe.epochs=0: expected at least 1. A network without training has a row: random_weights.")
     if epochs is None:
         low, high = EPOCH_BOUNDS
         epochs = round(min(high, max(low, IMAGES_SHOWN * recipe.epochs_factor / n_train)))
