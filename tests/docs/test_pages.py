@@ -20,6 +20,7 @@ from doc_blocks import Reader, blocks, commands, examples
 from wsl_bench import params, registry
 from wsl_bench.leaderboard.columns import columns
 from wsl_bench.leaderboard.rows import METRICS
+from wsl_bench.training.recipe import EPOCH_BOUNDS, IMAGES_SHOWN, Recipe
 
 PAGES = ("*.md", "docs/**/*.md", "leaderboards/**/*.md", "benchmarks/**/*.md")
 RUNNABLE = {"bash", "python", "toml"}
@@ -147,6 +148,17 @@ def test_every_method_is_there_with_its_paper_and_parameters() -> None:
             in_words = f"(`{info.name}`, default {info.default};" in sections[name]
             assert in_words or rows.pop(info.name, "missing").strip() == str(info.default), f"{name}.{info.name}"
         assert not rows, f"{name} has no {', '.join(rows)}"
+
+
+def test_the_common_recipe_is_that_of_the_code() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text_of("docs/training.md"), flags=re.M))
+    fields = {info.name: info.default for info in params.describe(Recipe, {})}
+    assert rows.keys() == fields.keys()
+    for name, default in fields.items():
+        if name not in ("image_size", "epochs"):  # said in words
+            shown = float(rows[name]) if type(default) in (int, float) else rows[name]
+            assert shown == (default if isinstance(shown, float) else str(default)), name
+    assert f"show {IMAGES_SHOWN:,} images, {EPOCH_BOUNDS[0]} to {EPOCH_BOUNDS[1]}" in rows["epochs"]
 
 
 @pytest.mark.slow
