@@ -7,6 +7,7 @@ holds code would leave FOLDER/was-here. The controls read some of them as a care
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -235,6 +236,7 @@ def attempt(name: str, make: Make, read: Read, root: Path) -> dict[str, Any]:
     folder = root / name.replace(" ", "_").replace(":", "")
     folder.mkdir()
     make(folder)
+    gc.collect()  # what making it has left behind would be counted as there before, and its room be used again
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     try:

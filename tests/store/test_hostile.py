@@ -50,7 +50,7 @@ def test_a_careless_reader_runs_the_code(name: str, outcomes: dict[str, dict[str
 
 @pytest.mark.parametrize("name", ["control: zip", "control: picture", "control: packed weights"])
 def test_a_careless_reader_takes_the_memory(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
-    assert outcomes[name]["grown"] > MOST_MIB
+    assert outcomes[name]["grown"] > MOST_MIB, outcomes[name]
 
 
 def test_the_command_says_what_is_wrong_with_hostile_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,7 +219,7 @@ def test_weights_that_saw_the_images_are_named_and_unranked(data: Path, tmp_path
     start = params.build(entry.cls, "densenet121", {}).build(Task(1, 32, 0.25, "batch", 0)).state_dict()
     file = tmp_path / "w.safetensors"
     save_file(start, file)
-    settings = {"recipe.epochs": "0"}
+    settings = {"recipe.epochs": "1"}
     with pytest.raises(UsageError, match="expected trained_on with it"):
         plan_of(data, tmp_path / "refused", methods=(f"chexcam[weights={file}]",), set=settings)
     statuses = {}
