@@ -7,6 +7,7 @@ holds code would leave FOLDER/was-here. The controls read some of them as a care
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import hashlib
 import json
@@ -236,7 +237,7 @@ def attempt(name: str, make: Make, read: Read, root: Path) -> dict[str, Any]:
     folder = root / name.replace(" ", "_").replace(":", "")
     folder.mkdir()
     make(folder)
-    gc.collect()  # what making it has left behind would be counted as there before, and its room be used again
+    _give_back()  # what making it has left behind would count as there before, and its room be used again
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     try:
@@ -257,6 +258,12 @@ def _memory(field: str) -> float:
     """MiB of this process, by a field of its status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) / 2**10
+
+
+def _give_back() -> None:
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc, which keeps what was freed
+        trim(0)
 
 
 def main(root: Path) -> None:
