@@ -47,8 +47,7 @@ class Folder(Dataset):
 
     def samples(self) -> list[Sample]:
         """One sample for each row of labels.csv."""
-        rows = self._rows("labels.csv", ("image_id", "file", "label"))
-        samples = [self._sample(line, row) for line, row in rows]
+        samples = [self._sample(line, row) for line, row in self._labels]
         unknown = sorted(set(self._boxes) - {s.image_id for s in samples})
         if unknown:
             raise DataError(
@@ -72,7 +71,7 @@ class Folder(Dataset):
 
     def remarks(self) -> list[str]:
         """Whether patients are known."""
-        if "group_id" in self._rows("labels.csv", ("image_id", "file", "label"))[0][1]:
+        if "group_id" in self._labels[0][1]:
             return []
         return ["labels.csv has no group_id: every image counts as a patient of its own."]
 
@@ -109,12 +108,7 @@ class Folder(Dataset):
                 found=f"{image_id!r}, {row['file']!r}", fix="Use paths relative to the directory.",
             )  # fmt: skip
         if "\\" in row["file"] and not (self.root / file).exists():
-            raise DataError(
-                where,
-                expected="/ between folders",
-                found=repr(row["file"]),
-                fix="Replace each \\ by /.",
-            )
+            raise DataError(where, expected="/ between folders", found=repr(row["file"]), fix="Replace each \\ by /.")
         for path in (self.root / file, mask_file):
             self._inside(path, where)
         width, height = self._size(row)
@@ -148,6 +142,11 @@ class Folder(Dataset):
             split=split,
             metadata={"file": row["file"]} | {k: v for k, v in row.items() if k not in _KNOWN},
         )
+
+    @functools.cached_property
+    def _labels(self) -> list[tuple[int, dict[str, str]]]:
+        """Line numbers and rows, at least one."""
+        return self._rows("labels.csv", ("image_id", "file", "label"))
 
     @functools.cached_property
     def _boxes(self) -> dict[str, list[tuple[int, tuple[float, ...]]]]:
@@ -194,14 +193,16 @@ def _box(where: str, row: dict[str, str]) -> tuple[float, ...]:
         x, y, w, h = map(float, fields)
     except ValueError:
         x = y = w = h = math.nan
-    if all(map(math.isfinite, (x, y, w, h))) and max(x, y, w, h) <= 1 and 1 > min(w, h) > 0 <= min(x, y):
+    if not (all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0):
+        raise DataError(
+            where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row."
+        )
+    if min(x, y) >= 0 and max(x, y, w, h) <= 1 and min(w, h) < 1:
         raise DataError(
             where, expected="x, y, w, h in pixels", found=f"{', '.join(fields)}, which look like shares of the image",
             fix="Multiply x and w by the image's width, y and h by its height.",
         )  # fmt: skip
-    if all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0:
-        return x, y, w, h
-    raise DataError(where, expected="numbers x, y and positive w, h", found=", ".join(fields), fix="Correct the row.")
+    return x, y, w, h
 
 
 def _check_inside(where: str, box: tuple[float, ...], width: int, height: int) -> None:
@@ -236,9 +237,9 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
     lines = read_lines(path, fix="Save it again as CSV, in UTF-8.", missing=missing)
     header = lines[0][1] if lines else []
     _check_columns(path, columns, header)
+    lines = [(line, fields) for line, fields in lines if any(fields)]  # spreadsheets leave empty rows behind
     if len(lines) < 2 and path.name == "labels.csv":
         raise DataError(path, expected="one row an image", found="a header alone", fix="List your images in it.")
-    lines = [(line, fields) for line, fields in lines if any(fields)]  # spreadsheets leave empty rows behind
     for line, fields in lines[1:]:
         if len(fields) != len(header):
             raise DataError(

@@ -117,8 +117,15 @@ def find_dataset(selector: str) -> tuple[registry.Entry, Mapping[str, str], str,
     bare, grid = params.parse_selector(selector)
     if len(grid) != 1:
         raise UsageError(f"--datasets {selector}: give a dataset with several values as several datasets.")
-    folders = [folder.name for folder in Path().iterdir() if (folder / "labels.csv").is_file()]
-    return found.get(bare, also=folders), grid[0], selector, selector
+    return found.get(bare, also=() if bare in found.available else _folders_here()), grid[0], selector, selector
+
+
+def _folders_here() -> list[str]:
+    """Directories that a mistyped name may mean; what may not be looked into is passed over."""
+    try:
+        return [path.name for path in Path().iterdir() if params.is_folder(path)]
+    except OSError:
+        return []
 
 
 def choose_dataset(

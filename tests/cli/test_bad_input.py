@@ -167,3 +167,11 @@ def test_a_command_that_cannot_be_meant(
     assert "Traceback" not in said
     assert "Internal error" not in said
     assert (place / "mine" / "notes.txt").read_text() == "not yours"
+
+
+def test_a_mistyped_directory_is_told_what_lies_there(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    code, said = wslbench(monkeypatch, capsys, "run", "--datasets", "imges")
+    assert code == 2
+    assert "no dataset is called 'imges'. Did you mean 'images'?" in said

@@ -253,6 +253,7 @@ def test_a_mask_without_a_background_of_0_is_refused(root: Path, tmp_path: Path)
 def test_a_box_may_reach_out_by_a_pixel(root: Path, tmp_path: Path) -> None:
     _edit(root / "boxes.csv", _setting(2, x="31", w="10", y="-1"))
     prepare("tiny", _open(root), 32, tmp_path / "prepared")
+    assert _open(root).truth(_by_id(_open(root))["case001"]).boxes[0][:3].tolist() == [31, -1, 10]
 
 
 def test_an_empty_table_is_refused(root: Path) -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-import wsl_bench
 from wsl_bench.errors import WslBenchError
 
-_PACKAGE = Path(wsl_bench.__file__).parent
-_NOT_METHODS = (*(f for f in _PACKAGE.iterdir() if f.name not in ("methods", "datasets")), Path(torch.__file__).parent)
+_OF_METHODS = ("wsl_bench.methods.", "wsl_bench.datasets.")  # those of plug-in folders among them
 
 
 def describe(error: BaseException) -> str:
@@ -28,10 +26,12 @@ def describe(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """The last line of a method's file that it came through; where there is none, the last line of all."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    own = [place for place in frames if not any(place[0].is_relative_to(folder) for folder in _NOT_METHODS)]
-    place = next(reversed(own or frames), None)
-    return "" if place is None else f" ({place[0].name}, line {place[1]})"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [place for place in frames if place[0].f_globals.get("__name__", "").startswith(_OF_METHODS)]
+    if not frames:
+        return ""
+    frame, line = (own or frames)[-1]
+    return f" ({Path(frame.f_code.co_filename).name}, line {line})"
 
 
 def _first_line(error: BaseException) -> str:
