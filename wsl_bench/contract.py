@@ -215,6 +215,7 @@ def _trains_alike(subject: _Subject) -> None:
 
 def _shapes(subject: _Subject) -> None:
     ids = [f"image {i}" for i in range(N_IMAGES)]
+    subject.run(subject.fresh(), subject.images)  # says what was returned, before it is taken for what it should be
     scores = score(subject.method, subject.fresh(), subject.inputs, ids)
     classifies = not isinstance(subject.method, PriorMethod)
     _expect((scores.probability is not None) == classifies, "a probability", "none")

@@ -169,6 +169,13 @@ def test_a_command_that_cannot_be_meant(
     assert (place / "mine" / "notes.txt").read_text() == "not yours"
 
 
+def test_a_training_of_no_epochs_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    for arguments in (("--epochs", "0"), ("--set", "recipe.epochs=0")):
+        code, said = wslbench(monkeypatch, capsys, "run", "--datasets", "images", "--image-size", "32", *arguments)
+        assert code == 2
+        assert "recipe.epochs=0: expected at least 1" in said
+
+
 def test_a_mistyped_directory_is_told_what_lies_there(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

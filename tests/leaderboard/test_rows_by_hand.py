@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 from wsl_bench.leaderboard import export
 from wsl_bench.leaderboard.build import build_leaderboard, render, write_leaderboard
 from wsl_bench.results import write_results
+from wsl_bench.store.run_file import read_run
+from wsl_bench.store.run_file import write_run as rewrite_run
 
 SEEDS = (0, 1, 2)
 
@@ -269,6 +271,17 @@ def test_variants_of_a_method_are_told_apart_where_the_threshold_free_check_disa
     assert "made_up, threshold val: the best mean is one[a=2] by iou, one[a=1] by pxap and one[a=1] by pixel_ap" in (
         " ".join(notes)
     )
+
+
+def test_settings_that_are_not_the_defaults_are_said(tmp_path: Path) -> None:
+    write_run(tmp_path, ("val",))
+    content = read_run(tmp_path)
+    content["fixed"]["recipe"] = {"width": 0.1, "epochs": 3, "flip": True, "image_size": 32}
+    content["settings"] = {"recipe.width": "0.1", "phantom.n_train": "64"}
+    rewrite_run(tmp_path, content)
+    write_cell(tmp_path, "one", 0, random_maps(30, 0))
+    said = "Not the defaults: recipe.epochs=3, recipe.width=0.1, phantom.n_train=64."
+    assert said in build_leaderboard(tmp_path).notes
 
 
 def test_the_leaderboard_is_a_pure_function_of_the_records(run: Path, tmp_path: Path) -> None:

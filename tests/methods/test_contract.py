@@ -258,7 +258,35 @@ class Neither(Method):
     """Is no kind of method."""
 
 
+class FitsNothing(PriorMethod):
+    """Forgets to return."""
+
+    def fit(self, task: Task, data: PriorData) -> nn.Module:
+        return cast(nn.Module, None)
+
+
+class TalkativePrior(PriorMethod):
+    """A prior gives no probability."""
+
+    def fit(self, task: Task, data: PriorData) -> nn.Module:
+        return FixedMap(torch.ones(task.image_size, task.image_size))
+
+    def localize(self, net: nn.Module, images: Tensor) -> Tensor:
+        maps = cast(FixedMap, net).repeat(images)
+        return cast(Tensor, (maps.mean((1, 2)), maps))
+
+
+class MapsAlone(Good):
+    """Forgets the probability."""
+
+    def localize(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+        return cast(tuple[Tensor, Tensor], super().localize(net, images)[1])
+
+
 BROKEN = [
+    (FitsNothing, "", "expected a torch.nn.Module from fit, found a NoneType"),
+    (TalkativePrior, "", r"expected maps \(N, h, w\) alone from a prior's localize, found a tuple of Tensor, Tensor"),
+    (MapsAlone, "", r"expected probability \(N,\) and maps \(N, h, w\) from localize, found a Tensor"),
     (ThreeMaps, "probability", r"score maps: expected shape \(5, h, w\), found \(5, 1, 15, 15\)"),
     (NotFinite, "probability", "the score map of image 'image 3' is not finite"),
     (Unbounded, "probability", r"expected values in \[0, 1\]"),
