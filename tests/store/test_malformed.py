@@ -197,6 +197,7 @@ def _crafted_run(whole: bytes) -> Crafted:
         lambda c: c["planned"]["tiny"].update(seeds=[None]), lambda c: c.update(thresholds=["vam"]),
         lambda c: c.update(thresholds=[0.5]), lambda c: c["planned"].update(other=3),
         lambda c: c.update(duplicates={"tiny": []}), lambda c: c.update(skipped={"tiny": 4}),
+        lambda c: c["fixed"].update(recipe=3), lambda c: c["fixed"]["recipe"].update(fnip=True),
     ]  # fmt: skip
     return without_each_key(whole) | edited(whole, *changes)
 
@@ -261,7 +262,7 @@ def _read_decoded(root: Path, data: Path | None = None) -> Any:
     return found.hashes, [(view.image_ids, view.labels, view.frames, view.images[:]) for view in views]
 
 
-def _crafted_index(whole: bytes) -> Crafted:
+def _crafted_decoded_index(whole: bytes) -> Crafted:
     """Lines with a valid checksum and a field of another kind, or without it."""
     first, *rest = whole.splitlines()
     fields = json.loads(first.partition(b" ")[2])
@@ -284,7 +285,7 @@ OTHERS = [
            _crafted_arrays),
     Format("prepared truth (npz)", lambda root: _prepared(root, "test-truth.npz"), _read_prepared, True, (),
            _crafted_arrays),
-    Format("decoded index", lambda root: _decoded(root, INDEX), _read_decoded, True, (), _crafted_index),
+    Format("decoded index", lambda root: _decoded(root, INDEX), _read_decoded, True, (), _crafted_decoded_index),
     Format("decoded pixels", lambda root: _decoded(root, PIXELS), _read_decoded, True),
     Format("prepared hashes", lambda root: _prepared(root, "hashes.json"), _prepare_again, True),
 ]  # fmt: skip

@@ -208,8 +208,10 @@ def _fitting_notes(run: dict[str, Any], rows: list[Values]) -> list[str]:
 
 def _other_settings(run: dict[str, Any]) -> list[str]:
     """The run's recipe and datasets where they are not as they come; the image size is the datasets' own matter."""
-    recipe, usual = run["fixed"].get("recipe", {}), values_of(build(Recipe, "recipe", {}))
-    others = [f"recipe.{key}={value}" for key, value in recipe.items() if key != "image_size" and value != usual[key]]
+    usual = values_of(build(Recipe, "recipe", {}))
+    recipe = {key: value for key, value in run["fixed"].get("recipe", {}).items() if key != "image_size"}
+    # A setting that this version does not know is no default, either.
+    others = [f"recipe.{key}={value}" for key, value in recipe.items() if key not in usual or value != usual[key]]
     return others + [f"{key}={value}" for key, value in run["settings"].items() if not key.startswith("recipe.")]
 
 

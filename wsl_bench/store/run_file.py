@@ -57,7 +57,7 @@ def _is_whole(content: dict[str, Any]) -> bool:
     return (
         all(isinstance(content[name], kind) for name, kind in _FIELDS.items())
         and (not fixed or {"criterion", "max_fnr", "min_val_located"} <= fixed["rules"].keys())
-        and _all(dict, fixed.get("datasets", {}).values())
+        and _all(dict, fixed.get("datasets", {}).values(), [fixed.get("recipe", {})])
         and _all(str, content["thresholds"], content["settings"].values(), content["split_source"].values())
         and _all(dict, content["skipped"].values())
         and _all(str, *content.get("remarks", {}).values())
