@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from wsl_bench import PostHocMethod, param, register_method
-from wsl_bench.nets.cam import gradcam
+from wsl_bench.nets.cam import gradcam, with_mirror_image
 from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart
 from wsl_bench.params import Value
 
@@ -32,6 +32,7 @@ class CheXCAM(PostHocMethod):
         "epochs": "not given; the common number, two thirds of them at the own size",
         "start": "not given; a blank output layer and a small first convolution (docs/training.md)",
         "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
+        "classification at test": "not said; mean over the image and its mirror image, as it was trained with flips",
         "pretraining": "CheXNet starts from ImageNet; here from scratch unless `weights` is given",
     }
 
@@ -41,6 +42,9 @@ class CheXCAM(PostHocMethod):
     enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
+    )
+    mirror: bool = param(
+        True, "average the class probability over an image and its mirror image; maps are of the image"
     )
     trained_on: str = param("", "what `weights` has seen: names of datasets joined by +, or none")
 
@@ -56,5 +60,6 @@ class CheXCAM(PostHocMethod):
         }
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability and maps at features.norm5."""
-        return gradcam(net, cast(Any, net).features.norm5, images)
+        """Probability, of the mirror image too, and maps at features.norm5."""
+        probability, maps = gradcam(net, cast(Any, net).features.norm5, images)
+        return with_mirror_image(net, images, probability) if self.mirror else probability, maps

@@ -32,16 +32,21 @@ class GradCAM(PostHocMethod):
         "class": "the positive class, on negatives too",
         "scale": "not said; per image or per dataset, whichever localizes better on validation",
         "epochs": "not given; 1.2 times the common number: trained on, its maps get wider (docs/training.md)",
-        "start": "not given; symmetric kernels below the first pooling (docs/training.md). At 64 px the last "
-        "convolution sees 76 pixels, the whole image: its maps spread around lesions whatever the start",
+        "start": "not given; symmetric kernels below the first pooling (docs/training.md)",
+        "resolution": "maps of H / 8 cells, each of which sees 76 pixels; images below 96 px are enlarged to it, "
+        "so that no cell sees all of them",
     }
 
     layer: Literal["last", "encoder"] = param("last", "last convolution before pooling, or the encoder's last")
     symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
+    input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 8 pixels", low=32)
+    enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
 
     def network_params(self) -> dict[str, Value]:
-        """The start of the network."""
-        return {"symmetric_start": self.symmetric_start}
+        """The start of the network and the size at which it reads."""
+        return {
+            "symmetric_start": self.symmetric_start, "input_size": self.input_size, "enlarge_from": self.enlarge_from,
+        }  # fmt: skip
 
     def explain(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probability and maps at the chosen layer."""

@@ -140,7 +140,9 @@ def cnn_auc(images: Images, epochs: int = 12, seed: int = 0) -> float:
 
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
-    net = Baseline(Task(channels=1, image_size=64, width=0.25, norm="batch", seed=seed), symmetric_start="none")
+    net = Baseline(
+        Task(channels=1, image_size=64, width=0.25, norm="batch", seed=seed), symmetric_start="none", input_size=32
+    )
     train, test = (torch.from_numpy((x[:, None] - 0.5) / 0.25).float() for x in (images.train, images.test))
     labels, steps = torch.from_numpy(images.train_labels), len(train) // 16
     adam = torch.optim.Adam(net.parameters())

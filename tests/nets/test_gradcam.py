@@ -20,10 +20,10 @@ Half = Callable[[Any, Tensor], Tensor]
 PLACES: dict[str, tuple[str, Half, Half]] = {
     "last": (
         "gradcam",
-        lambda net, x: net.classifier.features(net.encoder(x)),
+        lambda net, x: net.classifier.features(net.encoder(net.enlarge(x))),
         lambda net, a: net.classifier.output(net.classifier.pool(a)),
     ),
-    "encoder": ("gradcam_encoder", lambda net, x: net.encoder(x), lambda net, a: net.classifier(a)),
+    "encoder": ("gradcam_encoder", lambda net, x: net.encoder(net.enlarge(x)), lambda net, a: net.classifier(a)),
     "densenet": (
         "chexcam",
         lambda net, x: net.features(x),
@@ -64,7 +64,9 @@ def test_captums_map_is_the_formula(place: str) -> None:
         expected = torch.relu((weights * activation).sum(1)).detach()
         probability, maps = method.explain(net, images)
         torch.testing.assert_close(maps, expected, atol=1e-6, rtol=1e-4)
-        torch.testing.assert_close(probability, torch.softmax(logits, 1)[:, 1].detach())
+        mirrored = [net(images.flip(-1))] if name == "chexcam" else []
+        expected = torch.stack([torch.softmax(given, 1)[:, 1] for given in [logits, *mirrored]]).mean(0)
+        torch.testing.assert_close(probability, expected.detach())
         assert not maps.requires_grad
         peaks.append(float(maps.max()))
     assert max(peaks) > 0  # not always a blank map
@@ -74,8 +76,24 @@ def test_the_two_rows_share_one_training_and_differ_in_size() -> None:
     images = torch.randn(2, 1, 64, 64)
     (last, net), (encoder, _) = _explained("gradcam"), _explained("gradcam_encoder")
     assert last.trained_as == encoder.trained_as == "baseline"
-    assert last.explain(net, images)[1].shape == (2, 8, 8)
-    assert encoder.explain(net, images)[1].shape == (2, 16, 16)
+    assert last.explain(net, images)[1].shape == (2, 12, 12)  # of images enlarged to 96
+    assert encoder.explain(net, images)[1].shape == (2, 24, 24)
+
+
+def test_chexcam_gives_an_image_and_its_mirror_image_the_same_probability_and_other_maps() -> None:
+    images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    found = {}
+    for mirror in (True, False):
+        _, net = _explained("chexcam")
+        cast(Any, net).classifier.weight.data.mul_(0.02)  # probabilities other than 1
+        method = params.build(registry.discover("method").get("chexcam").cls, "chexcam", {"mirror": mirror})
+        found[mirror] = [method.explain(net, given) for given in (images, images.flip(-1))]
+    (one, its_map), (other, _) = found[True]
+    torch.testing.assert_close(one, other)
+    (plain, plain_map), (mirrored, _) = found[False]
+    assert not torch.allclose(plain, mirrored, atol=1e-4)
+    torch.testing.assert_close(one, (plain + mirrored) / 2)
+    torch.testing.assert_close(its_map, plain_map)  # the map is the image's own
 
 
 def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
@@ -88,29 +106,49 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth"), "trained_on": "imagenet"})
     assert given.network_params()["weights"] == str(tmp_path / "w.pth")
     plain = registry.discover("method").get("gradcam").cls
-    assert params.build(plain, "gradcam", {"symmetric_start": "none"}).network_params() == {"symmetric_start": "none"}
+    assert params.build(plain, "gradcam", {"symmetric_start": "none"}).network_params() == {
+        "symmetric_start": "none", "input_size": 96, "enlarge_from": 0.67,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(("side", "input_size", "cells"), [(64, 96, 3), (64, 64, 2), (128, 96, 4), (40, 128, 4)])
-def test_densenet_enlarges_small_images_and_only_those(side: int, input_size: int, cells: int) -> None:
-    entry = registry.discover("network").get("densenet121")
+FIRST: dict[str, Callable[[Any], nn.Module]] = {
+    "baseline": lambda net: net.encoder[0][0],
+    "densenet121": lambda net: net.features.conv0,
+}
+
+
+def _sides(name: str, net: Any) -> list[int]:
+    """Filled with the width of what the first convolution sees."""
+    sides: list[int] = []
+    FIRST[name](net).register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    return sides
+
+
+@pytest.mark.parametrize("name", list(FIRST))
+@pytest.mark.parametrize(("side", "input_size"), [(64, 96), (64, 64), (128, 96), (40, 128)])
+def test_small_images_are_enlarged_and_only_those(name: str, side: int, input_size: int) -> None:
+    entry = registry.discover("network").get(name)
     torch.manual_seed(0)
-    network = cast(Network, params.build(entry.cls, "densenet121", {"input_size": input_size}))
+    network = cast(Network, params.build(entry.cls, name, {"input_size": input_size}))
     net: Any = network.build(Task(1, side, 0.25, "batch", 0)).eval()
-    images = torch.randn(2, 1, side, side)
-    enlarged = functional.interpolate(images, size=max(side, input_size), mode="bilinear")
+    images, seen = torch.randn(2, 1, side, side), max(side, input_size)
+    enlarged = functional.interpolate(images, size=seen, mode="bilinear")
+    sides = _sides(name, net)
     with torch.inference_mode():
         torch.testing.assert_close(net(images), net(enlarged))
-        assert net.forward_features(images).shape[-2:] == (cells, cells)
-    assert all(name.startswith(("features.conv0", "features.norm0")) for name in list(net.state_dict())[:2])
+        if name == "densenet121":
+            assert net.forward_features(images).shape[-1] == seen // 32
+    assert set(sides) == {seen}
+    own = {"baseline": "encoder.0.0", "densenet121": "features.conv0"}[name]
+    assert next(iter(net.state_dict())).startswith(own)  # no layer is renamed, nor a weight file's keys
 
 
-def test_densenet_enlarges_late_in_training_and_always_elsewhere() -> None:
-    cls = registry.discover("network").get("densenet121").cls
-    network = cast(Network, params.build(cls, "densenet121", {"enlarge_from": 0.5}))
+@pytest.mark.parametrize("name", list(FIRST))
+def test_images_are_enlarged_late_in_training_and_always_elsewhere(name: str) -> None:
+    cls = registry.discover("network").get(name).cls
+    network = cast(Network, params.build(cls, name, {"enlarge_from": 0.5}))
     net: Any = network.build(Task(1, 64, 0.25, "batch", 0)).train()
-    sides: list[int] = []
-    net.features.conv0.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    sides = _sides(name, net)
     batch = Batch(torch.randn(2, 1, 64, 64), torch.tensor([0, 1]))
     for progress in (0.0, 0.49, 0.5, 1.0):
         network.loss(net, batch, progress)

@@ -52,7 +52,7 @@ def test_width_scales_every_channel_count(width: float, channels: tuple[int, ...
     outputs = [m.out_channels for m in encoder(replace(PAPER, width=width)).modules() if isinstance(m, nn.Conv2d)]
     c64, c128, c256, c16 = channels
     assert outputs == [c64, c64, c128, c128, c256, c16]
-    logits = Baseline(replace(PAPER, width=width), symmetric_start="none")(_images(2))
+    logits = Baseline(replace(PAPER, width=width), symmetric_start="none", input_size=32)(_images(2))
     assert logits.shape == (2, 2)
 
 
@@ -62,7 +62,7 @@ def test_a_scaled_count_is_at_least_one() -> None:
 
 @pytest.mark.parametrize(("norm", "kind"), [("none", None), ("batch", nn.BatchNorm2d), ("group", nn.GroupNorm)])
 def test_normalisation_follows_each_convolution(norm: str, kind: type[nn.Module] | None) -> None:
-    net = Baseline(replace(SMALL, norm=norm), symmetric_start="all")
+    net = Baseline(replace(SMALL, norm=norm), symmetric_start="all", input_size=32)
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
     assert len(norms) == (0 if kind is None else 9)
     assert all(isinstance(m, cast(type, kind)) for m in norms)

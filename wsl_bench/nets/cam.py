@@ -28,3 +28,10 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
     finally:
         listener.remove()
     return torch.softmax(logits[0], dim=1)[:, POSITIVE], maps.detach().squeeze(1)
+
+
+def with_mirror_image(net: nn.Module, images: Tensor, probability: Tensor) -> Tensor:
+    """The probability (N,) of the positive class, averaged with that of the mirror images, left to right."""
+    with torch.no_grad():
+        mirrored = torch.softmax(net(images.flip(-1)), dim=1)[:, POSITIVE]
+    return (probability + mirrored) / 2

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsl_bench.method import Task
+from wsl_bench.nets.enlarge import Enlarge
 
 ENCODER_OUT = 16
 # Its convolutions at full resolution: a feature of theirs lies at most two pixels beside what it answers to.
@@ -87,15 +88,16 @@ class ClassifierBlock(nn.Module):
 
 
 class Baseline(nn.Module):
-    """Encoder and classifier block without a mask: the network that GradCAM explains."""
+    """Encoder and classifier block without a mask, small images enlarged: the network that GradCAM explains."""
 
-    def __init__(self, task: Task, *, symmetric_start: SymmetricStart) -> None:
+    def __init__(self, task: Task, *, symmetric_start: SymmetricStart, input_size: int) -> None:
         super().__init__()
+        self.enlarge = Enlarge(input_size)
         self.encoder = encoder(task)
         self.classifier = ClassifierBlock(scaled(ENCODER_OUT, task.width), task)
         start_symmetric(self, symmetric_start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, 2)."""
-        logits: Tensor = self.classifier(self.encoder(x))
+        logits: Tensor = self.classifier(self.encoder(self.enlarge(x)))
         return logits

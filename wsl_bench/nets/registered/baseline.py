@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from wsl_bench.method import Network, Task
+from wsl_bench.method import Task
+from wsl_bench.nets.enlarge import EnlargingNetwork
 from wsl_bench.nets.paper_cnn import SYMMETRIC_START, Baseline, SymmetricStart
 from wsl_bench.params import param
 from wsl_bench.registry import register_network
 
 
 @register_network("baseline")
-class BaselineNetwork(Network):
+class BaselineNetwork(EnlargingNetwork):
     """The paper's CNN without a mask."""
 
     # Larger and steadier steps than the masked networks, and a few more images: with a quick `beta2` its GradCAM
@@ -25,7 +26,7 @@ class BaselineNetwork(Network):
 
     def build(self, task: Task) -> nn.Module:
         """Encoder and classifier block."""
-        return Baseline(task, symmetric_start=self.symmetric_start)
+        return Baseline(task, symmetric_start=self.symmetric_start, input_size=self.input_size)
 
 
 @register_network("untrained_baseline")

@@ -11,17 +11,17 @@ from typing import Any, ClassVar, cast
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wsl_bench.errors import DataError, UsageError
-from wsl_bench.method import Batch, Network, Task
+from wsl_bench.method import Task
+from wsl_bench.nets.enlarge import Enlarge, EnlargingNetwork
 from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart, start_symmetric
 from wsl_bench.params import param
 from wsl_bench.registry import register_network
 
 
 @register_network("densenet121")
-class DenseNet121(Network):
+class DenseNet121(EnlargingNetwork):
     """timm's densenet121, from scratch or from a local weight file; nothing is downloaded."""
 
     # Many times the cost of the quarter-width CNN an image: larger batches, and most of the training at the images'
@@ -32,17 +32,9 @@ class DenseNet121(Network):
 
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
     stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
-    input_size: int = param(
-        96, "smaller images are enlarged to this side; a cell of the last maps covers 32 pixels", low=32
-    )
-    enlarge_from: float = param(
-        0.67, "share of the training from which small images are enlarged; until then they pass as they are", low=0,
-        high=1,
-    )  # fmt: skip
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
     )
-
     trained_on: str = param("", "what `weights` has seen: names of datasets joined by +, or none")
 
     def __post_init__(self) -> None:
@@ -75,35 +67,6 @@ class DenseNet121(Network):
         if self.weights is not None:
             load_weights(net, self.weights)
         return cast(nn.Module, net)
-
-    def loss(self, net: nn.Module, batch: Batch, progress: float) -> Tensor:
-        """Cross-entropy; early in the training, of small images at their own size, at half the cost.
-
-        Progressive resizing: what is learned at one size carries over to a larger one within an epoch or two.
-        """
-        enlarge = cast(Enlarge, cast(Any, net).features.enlarge)
-        enlarge.active = progress >= self.enlarge_from
-        try:
-            return super().loss(net, batch, progress)
-        finally:
-            enlarge.active = True
-
-
-class Enlarge(nn.Module):
-    """(N, C, h, w) with a shorter side below `side` -> the same images, that side `side` (bilinear)."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-        self.active = True
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images that are large enough pass as they are; so do all while it is not active."""
-        height, width = images.shape[-2:]
-        factor = self.side / min(height, width)
-        if factor <= 1 or not self.active:
-            return images
-        return functional.interpolate(images, size=(round(height * factor), round(width * factor)), mode="bilinear")
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
