@@ -20,10 +20,10 @@ Half = Callable[[Any, Tensor], Tensor]
 PLACES: dict[str, tuple[str, Half, Half]] = {
     "last": (
         "gradcam",
-        lambda net, x: net.classifier.features(net.encoder(net.enlarge(x))),
+        lambda net, x: net.classifier.features(net.encoder(x)),
         lambda net, a: net.classifier.output(net.classifier.pool(a)),
     ),
-    "encoder": ("gradcam_encoder", lambda net, x: net.encoder(net.enlarge(x)), lambda net, a: net.classifier(a)),
+    "encoder": ("gradcam_encoder", lambda net, x: net.encoder(x), lambda net, a: net.classifier(a)),
     "densenet": (
         "chexcam",
         lambda net, x: net.features(x),
@@ -112,7 +112,7 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
 
 
 FIRST: dict[str, Callable[[Any], nn.Module]] = {
-    "baseline": lambda net: net.encoder[0][0],
+    "baseline": lambda net: net.encoder[1][0],
     "densenet121": lambda net: net.features.conv0,
 }
 

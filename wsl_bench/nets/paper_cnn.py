@@ -7,6 +7,7 @@ each followed by an optional normalisation and ReLU.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch
@@ -92,12 +93,12 @@ class Baseline(nn.Module):
 
     def __init__(self, task: Task, *, symmetric_start: SymmetricStart, input_size: int) -> None:
         super().__init__()
-        self.enlarge = Enlarge(input_size)
-        self.encoder = encoder(task)
+        # Inside the encoder, so that whoever calls it sees what the network sees; no layer changes its name.
+        self.encoder = nn.Sequential(OrderedDict([("enlarge", Enlarge(input_size)), *encoder(task).named_children()]))
         self.classifier = ClassifierBlock(scaled(ENCODER_OUT, task.width), task)
         start_symmetric(self, symmetric_start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, 2)."""
-        logits: Tensor = self.classifier(self.encoder(self.enlarge(x)))
+        logits: Tensor = self.classifier(self.encoder(x))
         return logits
