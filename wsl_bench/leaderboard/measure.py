@@ -198,13 +198,14 @@ class Row:
         """
         spread = []
         for record, test in zip(self.records, self.tallies, strict=True):
-            val = record.val.select(record.val.located)
-            weights = cluster_weights(val.groups, REFITS, np.random.default_rng(0)).astype(np.float64)
+            val = record.val
+            at = val.located
+            weights = cluster_weights(val.groups[at], REFITS, np.random.default_rng(0)).astype(np.float64)
             rules = record.content["rules"]
             boxacc = None
-            if rules["criterion"] == "boxacc":
+            if rules["criterion"] == "boxacc":  # only located images have boxes
                 boxacc = box_accuracy([val.hits_at_level(level) for level in BOXACC_LEVELS])
-            counts = LocatedCounts(val.true_positives, val.false_positives, val.truth_area, boxacc)
+            counts = LocatedCounts(val.true_positives[at], val.false_positives[at], val.truth_area[at], boxacc)
             chosen = best_threshold(objective(rules["criterion"], counts, rules["max_fnr"] or 0.0, weights))
             at = test.located
             tp, fp = test.true_positives[at][:, chosen], test.false_positives[at][:, chosen]
