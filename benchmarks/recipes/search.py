@@ -44,7 +44,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "infomask": _masked("alpha=0.01"),
     "featuremask": _masked("tau=0.3"),
     "regl1": _masked("weight=0.1"),
-    "gradcam": ("", _START, _RATE, "symmetric_start=all", "recipe.epochs=6", "recipe.epochs=8"),
+    "gradcam": ("", _START, _RATE, "symmetric_start=all", "input_size=64", "input_size=128"),
     "chexcam": (
         f"{_SMALL},symmetric_start=all", _SMALL, f"{_SMALL},symmetric_start=all,{_RATE}",
         f"{_SMALL},symmetric_start=all,recipe.batch_size=16", "", "enlarge_from=0",
