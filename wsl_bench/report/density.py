@@ -60,7 +60,7 @@ def density(values: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> npt
 
 def _figure(shown: Sequence[tuple[Values, Row]], metric: str, title: str) -> Figure:
     panels = list(dict.fromkeys((values["dataset"], values["threshold_rule"]) for values, _ in shown))
-    figure = Figure(figsize=(5.2, 3.4 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(5.2, 4.2 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     styles = method_styles(row_name(values) for values, _ in shown)
     for axis, (dataset, rule) in zip(axes, panels, strict=True):
@@ -87,7 +87,9 @@ def _panel(axis: Axes, members: Sequence[tuple[Values, Row]], metric: str, style
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7)
+    # Below the axes: with curves at both ends no corner is free.
+    axis.legend(fontsize=7, frameon=False, title="method (mean)", title_fontsize=7, ncols=2, loc="upper center",
+                bbox_to_anchor=(0.5, -0.16))  # fmt: skip
 
 
 def axis_top(peaks: dict[str, float], share: float = 0.5) -> tuple[float, dict[str, float]]:

@@ -95,5 +95,5 @@ def _profiles(result: Overall) -> Figure:
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, framealpha=0.85, edgecolor="none")
     return figure

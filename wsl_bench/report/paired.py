@@ -48,5 +48,5 @@ def paired_figure(c: Comparison) -> Figure:
     axis.set_xlim(0.5, len(ordered) + 0.5)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, framealpha=0.85, edgecolor="none")
     return figure
