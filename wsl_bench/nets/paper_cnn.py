@@ -7,14 +7,13 @@ each followed by an optional normalisation and ReLU.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from wsl_bench.method import Task
-from wsl_bench.nets.enlarge import Enlarge
+from wsl_bench.nets.enlarge import EnlargingSequential
 
 ENCODER_OUT = 16
 # Its convolutions at full resolution: a feature of theirs lies at most two pixels beside what it answers to.
@@ -93,8 +92,7 @@ class Baseline(nn.Module):
 
     def __init__(self, task: Task, *, symmetric_start: SymmetricStart, input_size: int) -> None:
         super().__init__()
-        # Inside the encoder, so that whoever calls it sees what the network sees; no layer changes its name.
-        self.encoder = nn.Sequential(OrderedDict([("enlarge", Enlarge(input_size)), *encoder(task).named_children()]))
+        self.encoder = EnlargingSequential(input_size, encoder(task))
         self.classifier = ClassifierBlock(scaled(ENCODER_OUT, task.width), task)
         start_symmetric(self, symmetric_start)
 

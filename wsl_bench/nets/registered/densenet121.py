@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from wsl_bench.errors import DataError, UsageError
 from wsl_bench.method import Task
-from wsl_bench.nets.enlarge import Enlarge, EnlargingNetwork
+from wsl_bench.nets.enlarge import EnlargingNetwork, EnlargingSequential
 from wsl_bench.nets.paper_cnn import SYMMETRIC_START, SymmetricStart, start_symmetric
 from wsl_bench.params import param
 from wsl_bench.registry import register_network
@@ -60,10 +59,7 @@ class DenseNet121(EnlargingNetwork):
             net.features.conv0.weight.mul_(self.stem_scale)
         # A thousand features with random weights on them would drown the first steps, and GradCAM later.
         nn.init.zeros_(net.classifier.weight)
-        # In front of the features, so that no layer changes its name, nor a weight file its keys.
-        net.features = nn.Sequential(
-            OrderedDict([("enlarge", Enlarge(self.input_size)), *net.features.named_children()])
-        )
+        net.features = EnlargingSequential(self.input_size, net.features)
         if self.weights is not None:
             load_weights(net, self.weights)
         return cast(nn.Module, net)
