@@ -38,18 +38,18 @@ class CheXCAM(PostHocMethod):
 
     symmetric_start: SymmetricStart = param("none", SYMMETRIC_START)
     stem_scale: float = param(0.2, "factor on the first convolution's start", above=0)
+    mirror: bool = param(
+        True, "average the class probability over an image and its mirror image; maps are of the image"
+    )
     input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
     enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
     )
-    mirror: bool = param(
-        True, "average the class probability over an image and its mirror image; maps are of the image"
-    )
     trained_on: str = param("", "what `weights` has seen: names of datasets joined by +, or none")
 
     def network_params(self) -> dict[str, Value]:
-        """The start of the network."""
+        """The start of the network and the size at which it reads."""
         return {
             "symmetric_start": self.symmetric_start,
             "stem_scale": self.stem_scale,

@@ -33,13 +33,15 @@ class GradCAM(PostHocMethod):
         "scale": "not said; per image or per dataset, whichever localizes better on validation",
         "epochs": "not given; 1.2 times the common number: trained on, its maps get wider (docs/training.md)",
         "start": "not given; symmetric kernels below the first pooling (docs/training.md)",
-        "resolution": "maps of H / 8 cells, each of which sees 76 pixels; images below 96 px are enlarged to it, "
-        "so that no cell sees all of them",
+        "resolution": "at the last layer maps of H / 8 cells, each of which sees 76 pixels; images below 96 px are "
+        "enlarged to it, so that no cell sees all of them",
     }
 
     layer: Literal["last", "encoder"] = param("last", "last convolution before pooling, or the encoder's last")
     symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
-    input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 8 pixels", low=32)
+    input_size: int = param(
+        96, "smaller images are enlarged to this side; a cell at the last layer covers 8 pixels of it", low=32
+    )
     enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
 
     def network_params(self) -> dict[str, Value]:
