@@ -300,7 +300,7 @@ def test_the_scoring_program_gives_the_figures_of_score(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     app = container(tmp_path / "app", bundle)
-    done = wslbench("export-maps", record_of(place, "gradcam"), "--output", app / "input" / "res" / "maps")
+    done = wslbench("export-maps", record_of(place, "infomask"), "--output", app / "input" / "res" / "maps")
     assert done.returncode == 0, done.stderr
     program = [str(app / "program" / "scoring.py"), str(app / "input"), str(app / "output")]
     ended = run_python(*program, cwd=tmp_path)
