@@ -52,9 +52,11 @@ class EnlargingNetwork(Network):
 
         What is learned at one size carries over to a larger one within an epoch or two.
         """
-        (layers,) = (module for module in net.modules() if isinstance(module, EnlargingSequential))
-        layers.active = progress >= self.enlarge_from
+        enlarging = [module for module in net.modules() if isinstance(module, EnlargingSequential)]
+        for layers in enlarging:
+            layers.active = progress >= self.enlarge_from
         try:
             return super().loss(net, batch, progress)
         finally:
-            layers.active = True
+            for layers in enlarging:
+                layers.active = True
