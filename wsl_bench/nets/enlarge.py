@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,7 +40,13 @@ class EnlargingSequential(nn.Sequential):
 
 
 class EnlargingNetwork(Network):
-    """A network that reads small images enlarged: the first layers that `build` gives are an `EnlargingSequential`."""
+    """A network that reads small images enlarged: the first layers that `build` gives are an `EnlargingSequential`.
+
+    Class attributes:
+        cell: side of a cell of its last map, in pixels of what it reads.
+    """
+
+    cell: ClassVar[int] = 32
 
     input_size: int = param(96, "smaller images are enlarged to this side, for maps of more cells", low=32)
     enlarge_from: float = param(

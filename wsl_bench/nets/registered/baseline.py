@@ -22,6 +22,8 @@ class BaselineNetwork(EnlargingNetwork):
     # maps get wider (docs/training.md).
     recipe: ClassVar[Mapping[str, Any]] = {"epochs_factor": 1.2, "batch_size": 32, "beta2": 0.999}
 
+    cell: ClassVar[int] = 8
+
     symmetric_start: SymmetricStart = param("deep", SYMMETRIC_START)
 
     def build(self, task: Task) -> nn.Module:
