@@ -5,7 +5,7 @@ read-only. Where neither can be written (a container without a home), numba refu
 process compiles for itself: slower to start, never an error. A cached function does not notice changes
 in *other* files, so a kernel calls only kernels of its own file; of the tables that it takes from others
 (thresholds, overlap levels, neighbours) it keeps a copy: whoever edits those deletes `__pycache__`. No
-fast-math anywhere: a number must not depend on the processor.
+fast-math anywhere but in `contracted`: a number must not depend on the processor.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def compiled(function: F) -> F:
 def unchecked(function: F) -> F:
     """The same, dividing as numpy does (no exception on zero), which lets loops over pixels vectorise."""
     return _compile(function, {"error_model": "numpy"})
+
+
+def contracted(function: F) -> F:
+    """`unchecked`, with a product and a sum rounded once where the processor can; for training alone, whose numbers
+    depend on the processor in any case."""
+    return _compile(function, {"error_model": "numpy", "fastmath": {"contract"}})
 
 
 def inlined(function: F) -> F:

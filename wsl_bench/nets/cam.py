@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +26,33 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
     # captum runs the network and keeps its output to itself; listening saves a second forward pass.
     listener = net.register_forward_hook(lambda module, given, output: logits.append(output.detach()))
     try:
-        cam = LayerGradCam(net, layer)
-        maps = cam.attribute(inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True)
+        with _graph_from(net, layer):
+            cam = LayerGradCam(net, layer)
+            maps = cam.attribute(inputs, target=POSITIVE, relu_attributions=True, attr_dim_summation=True)
     finally:
         listener.remove()
     return torch.softmax(logits[0], dim=1)[:, POSITIVE], maps.detach().squeeze(1)
+
+
+@contextlib.contextmanager
+def _graph_from(net: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """No gradients are prepared below `layer`: its output is all that they are wanted for."""
+
+    def stop(module: nn.Module, given: object) -> None:
+        torch.set_grad_enabled(False)
+
+    def start(module: nn.Module, given: object, output: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)
+        # The copy is no leaf, so that what follows may change it in place, as it may without this.
+        return output.detach().requires_grad_(True).clone()
+
+    handles = [net.register_forward_pre_hook(stop), layer.register_forward_hook(start)]
+    try:
+        with torch.enable_grad():  # puts back the mode that it found
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def with_mirror_image(net: nn.Module, images: Tensor, probability: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wsl_bench.method import Task
 from wsl_bench.nets.enlarge import EnlargingSequential
+from wsl_bench.nets.norm_relu import NormReLU
 
 ENCODER_OUT = 16
 # Its convolutions at full resolution: a feature of theirs lies at most two pixels beside what it answers to.
@@ -29,10 +30,11 @@ def scaled(channels: int, width: float) -> int:
 
 def conv(inputs: int, outputs: int, norm: str, *, pool: bool = False) -> nn.Sequential:
     """3 x 3 convolution, normalisation (none, batch or group), ReLU; then perhaps a 2 x 2 max-pool."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1)]
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
     if norm == "batch":
-        layers.append(nn.BatchNorm2d(outputs))
-    elif norm == "group":
+        return nn.Sequential(convolution, NormReLU(outputs, pool=pool))
+    layers: list[nn.Module] = [convolution]
+    if norm == "group":
         layers.append(nn.GroupNorm(next(g for g in (8, 4, 2, 1) if outputs % g == 0), outputs))
     if pool:  # before ReLU, with which it commutes: the same numbers from a quarter of the work
         layers.append(nn.MaxPool2d(2))
