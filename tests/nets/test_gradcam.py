@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from wsl_bench import params, registry
 from wsl_bench.method import Batch, Network, PostHocMethod, Task
+from wsl_bench.nets.cam import gradcam
 
 Half = Callable[[Any, Tensor], Tensor]
 
@@ -170,3 +171,65 @@ def test_a_smaller_stem_changes_nothing_at_the_start_but_its_weights() -> None:
     torch.testing.assert_close(small, 0.2 * whole)
     with torch.inference_mode():
         torch.testing.assert_close(*(net.forward_features(images) for net in nets), atol=1e-2, rtol=1e-2)
+
+
+def _layer_of(name: str, net: Any) -> nn.Module:
+    layers = {
+        "gradcam": lambda: net.classifier.features[-1], "gradcam_encoder": lambda: net.encoder[-1],
+        "chexcam": lambda: net.features.norm5,
+    }  # fmt: skip
+    return cast(nn.Module, layers[name]())
+
+
+@pytest.mark.parametrize("name", ["gradcam", "gradcam_encoder", "chexcam"])
+def test_nothing_below_the_layer_is_made_ready_for_gradients(name: str) -> None:
+    from captum.attr import LayerGradCam
+
+    method, net = _explained(name)
+    layer = _layer_of(name, net)
+    images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    expected = LayerGradCam(net, layer).attribute(images.clone(), target=1, relu_attributions=True)
+    seen: list[tuple[bool, bool]] = []
+    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    handles = [
+        first.register_forward_hook(lambda m, i, output: seen.append((output.requires_grad, False))),
+        layer.register_forward_hook(lambda m, i, output: seen.append((output.requires_grad, True))),
+    ]
+    with torch.no_grad():
+        _, maps = gradcam(net, layer, images)
+        assert not torch.is_grad_enabled()  # the mode it found
+    assert seen == [(False, False), (False, True)]  # of the layer, what it gave before it was taken over
+    for handle in handles:
+        handle.remove()
+    torch.testing.assert_close(maps, expected.detach().squeeze(1), atol=1e-6, rtol=1e-4)
+    _, again = method.explain(net, images)  # nothing is left behind
+    assert torch.equal(again, maps)
+
+
+def test_the_gradient_mode_is_put_back_when_the_network_fails() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.layer(x)
+            raise ValueError("broken")
+
+    net = Broken()
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode):
+            with pytest.raises(ValueError, match="broken"):
+                gradcam(net, net.layer, torch.randn(1, 1, 8, 8))
+            assert torch.is_grad_enabled() == mode
+    assert not net._forward_pre_hooks
+    assert not net.layer._forward_hooks
+
+
+def test_a_layer_whose_output_is_changed_in_place_is_explained_all_the_same() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(1, 3, 3)
+    net = nn.Sequential(layer, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    _, maps = gradcam(net.eval(), layer, torch.randn(2, 1, 8, 8))
+    assert maps.shape == (2, 6, 6)
+    assert maps.isfinite().all()

@@ -86,7 +86,8 @@ def measure(x: Images, statistics: Doubles) -> None:
     for c in range(n_channels):
         shifted = totals[0, c] / len(rows)
         statistics[0, c] = shifted + first[c]
-        statistics[1, c] = max(0.0, totals[1, c] / len(rows) - shifted * shifted)
+        variance = totals[1, c] / len(rows) - shifted * shifted
+        statistics[1, c] = 0.0 if variance < 0 else variance  # NaN stays NaN
 
 
 @contracted

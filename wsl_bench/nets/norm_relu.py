@@ -21,9 +21,9 @@ _MOMENTUM = 0.1  # as nn.BatchNorm2d's
 class NormReLU(nn.BatchNorm2d):
     """ReLU(max-pool(batch-norm(x))), (N, C, H, W) -> the same shape, or with `pool` (N, C, H // 2, W // 2).
 
-    Parameters, buffers and their names are those of `nn.BatchNorm2d`. In training on a CPU, and there in evaluation
-    in bf16 without gradients, compiled passes compute it; elsewhere the layers of PyTorch. They differ by rounding
-    (in bf16 PyTorch's max-pooling also sees ties that rounding made).
+    Parameters, buffers and their names are those of `nn.BatchNorm2d`. On a CPU compiled passes compute it, in bf16
+    and fp32; elsewhere, and for gradients in evaluation mode, the layers of PyTorch. They differ by rounding (in bf16
+    PyTorch's max-pooling also sees ties that rounding made).
     """
 
     def __init__(self, channels: int, *, pool: bool = False) -> None:
@@ -32,10 +32,10 @@ class NormReLU(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features after the ReLU; in training the running mean and variance move as `nn.BatchNorm2d`'s do."""
-        on_cpu = x.device.type == "cpu"
-        if self.training and on_cpu and x.dtype in (torch.bfloat16, torch.float32) and x.numel() > x.shape[1]:
+        compiled = x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32)
+        if compiled and self.training and x.numel() > x.shape[1]:
             return cast(Tensor, _InTraining.apply(x, self.weight, self.bias, self))
-        if not self.training and on_cpu and x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        if compiled and not self.training and not torch.is_grad_enabled():
             known = np.stack([_array(_there(self.running_mean)), _array(_there(self.running_var))])
             return _channels_second(self.normalised(_channels_last(x), known.astype(np.float64)))
         normalised = super().forward(x)

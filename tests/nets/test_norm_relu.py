@@ -1,0 +1,177 @@
+"""Normalisation, pooling and ReLU in compiled passes, against PyTorch's layers in double precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsl_bench.nets.norm_relu import NormReLU
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8}  # of the largest value; bf16 keeps 8 bits
+SHAPES = [(4, 6, 8, 8), (3, 5, 7, 9), (2, 32, 4, 4), (5, 1, 6, 6), (2, 300, 2, 2), (40, 3, 16, 16)]
+
+
+def _layer(channels: int, *, pool: bool = False) -> NormReLU:
+    torch.manual_seed(channels)
+    layer = NormReLU(channels, pool=pool)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer
+
+
+def _reference(layer: NormReLU) -> Callable[[Tensor], Tensor]:
+    """The same by PyTorch's own layers, in double precision; the network is at `norm`."""
+    norm = nn.BatchNorm2d(layer.num_features).double()
+    norm.load_state_dict(layer.state_dict())
+
+    def function(x: Tensor) -> Tensor:
+        y = norm(x)
+        return functional.relu(functional.max_pool2d(y, 2) if layer.pool else y)
+
+    cast(Any, function).norm = norm
+    return function
+
+
+def _features(shape: tuple[int, ...], dtype: torch.dtype, mean: float = 0.3) -> Tensor:
+    """Values that the type holds exactly, no two of a window alike, in channels-last order."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randperm(math.prod(shape), generator=generator).reshape(shape) / math.prod(shape) * 4 - 2 + mean
+    return values.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.detach().double(), expected.detach()
+    return float((found - expected).abs().max()) / (float(expected.abs().max()) or 1.0)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_gradients_and_running_figures_are_those_of_the_three_layers(
+    dtype: torch.dtype, shape: tuple[int, ...], pool: bool
+) -> None:
+    layer = _layer(shape[1], pool=pool)
+    reference = _reference(layer)
+    x = _features(shape, dtype).requires_grad_(True)
+    exact = x.detach().double().requires_grad_(True)
+    found, expected = layer(x), reference(exact)
+    assert found.dtype == dtype
+    assert found.shape == expected.shape
+    gradient = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    # Where rounding decides between two pixels of a window, or on which side of zero a value lies, no gradient.
+    gradient[_undecided(reference(exact), exact, layer, reference)] = 0
+    found.backward(gradient)
+    expected.backward(gradient.double())
+    norm = cast(Any, reference).norm
+    assert _error(found, expected) < TOLERANCE[dtype]
+    assert _error(x.grad, exact.grad) < TOLERANCE[dtype]  # type: ignore[arg-type]
+    assert _error(layer.weight.grad, norm.weight.grad) < 1e-5  # type: ignore[arg-type]
+    assert _error(layer.bias.grad, norm.bias.grad) < 1e-5  # type: ignore[arg-type]
+
+
+def _undecided(y: Tensor, exact: Tensor, layer: NormReLU, reference: Any) -> Tensor:
+    """Outputs that a change of one in 10,000 of the input's scale could take from another pixel."""
+    with torch.no_grad():
+        before = functional.batch_norm(exact, None, None, reference.norm.weight, reference.norm.bias, True)
+        if not layer.pool:
+            return before.abs() < 1e-4
+        windows = functional.unfold(before.flatten(0, 1)[:, None], 2, stride=2)
+        first, second = windows.topk(2, dim=1).values.unbind(1)
+        return ((first - second < 1e-4) | (first.abs() < 1e-4)).reshape(y.shape)
+
+
+def test_running_figures_move_as_pytorchs_do() -> None:
+    layer = _layer(7, pool=True)
+    reference = _reference(layer)
+    for step in range(3):
+        x = _features((4, 7, 6, 6), torch.float32, mean=step)
+        layer(x)
+        reference(x.double())
+    norm = cast(Any, reference).norm
+    torch.testing.assert_close(layer.running_mean, norm.running_mean.float())
+    torch.testing.assert_close(layer.running_var, norm.running_var.float())
+    assert layer.num_batches_tracked == 3
+
+
+def test_names_of_parameters_and_buffers_are_pytorchs() -> None:
+    assert list(NormReLU(3).state_dict()) == list(nn.BatchNorm2d(3).state_dict())
+
+
+def test_a_large_mean_costs_no_digits() -> None:
+    layer = NormReLU(2)
+    x = _features((8, 2, 32, 32), torch.float32) + 1000
+    assert _error(layer(x), _reference(NormReLU(2))(x.double())) < 1e-4  # float32 itself has 6e-5 of these 4 at 1000
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_another_memory_order_gives_the_same(pool: bool) -> None:
+    layer = _layer(6, pool=pool)
+    x = _features((4, 6, 8, 8), torch.float32)
+    assert torch.equal(layer(x), layer(x.contiguous()))
+    y = layer(x.requires_grad_(True))
+    y.sum().backward()  # a gradient that is one number, expanded
+    expanded, x.grad = x.grad, None
+    layer(x).backward(torch.ones(y.shape))
+    torch.testing.assert_close(expanded, x.grad, rtol=0, atol=0)
+
+
+def test_of_equal_values_in_a_window_the_first_takes_the_gradient() -> None:
+    layer = NormReLU(1, pool=True)
+    x = torch.tensor([[5.0, 5.0, 0.0, 1.0], [5.0, 5.0, 0.0, 1.0]])[None, None].requires_grad_(True)
+    layer(x).sum().backward()
+    # The left window passes a gradient at its first pixel, the right one (below the mean of 2.75) none. From the
+    # normalised value 1 at the first pixel of 8: dx = a (g - 1/8 - x^ x^_0 / 8).
+    a = 1 / math.sqrt(float(x.detach().var(unbiased=False)) + layer.eps)
+    normalised = (x.detach() - 2.75) * a
+    g = torch.zeros(1, 1, 2, 4)
+    g[..., 0, 0] = 1
+    torch.testing.assert_close(x.grad, a * (g - 1 / 8 - normalised * normalised[..., 0, 0] / 8))
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_value_that_is_no_number_stays_seen(dtype: torch.dtype, pool: bool) -> None:
+    for odd in (math.nan, math.inf):
+        x = _features((2, 3, 4, 4), dtype)
+        x[0, 1, 2, 3] = odd
+        x.requires_grad_(True)
+        y = _layer(3, pool=pool)(x)
+        y.sum().backward()
+        assert y[:, 1].isnan().all()
+        assert y[:, [0, 2]].isfinite().all()
+        assert x.grad is not None
+        assert x.grad[:, 1].isnan().all()
+
+
+def test_one_value_a_channel_is_refused_as_pytorch_refuses_it() -> None:
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        NormReLU(4)(torch.randn(1, 4, 1, 1))
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_evaluation_with_and_without_gradients(dtype: torch.dtype, pool: bool) -> None:
+    layer = _layer(6, pool=pool)
+    layer(_features((4, 6, 8, 8), torch.float32))
+    reference = _reference(layer)
+    cast(Any, reference).norm.eval()
+    layer.eval()
+    x = _features((2, 6, 7, 8), dtype)
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    with torch.no_grad():
+        assert _error(layer(x), reference(x.double())) < TOLERANCE[dtype]
+    assert _error(layer(x), reference(x.double())) < 2 * TOLERANCE[dtype]  # rounded twice
+    assert layer(x.clone().requires_grad_(True)).requires_grad
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
+
+
+def test_double_precision_is_left_to_pytorch() -> None:
+    layer = _layer(3, pool=True).double()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, x, check_batched_grad=False)
