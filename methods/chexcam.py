@@ -29,7 +29,7 @@ class CheXCAM(PostHocMethod):
     trained_as = "densenet121"
     silent: ClassVar[Mapping[str, str]] = {
         "layer": '"the last layer of CheXNet"; the last feature layer, after its normalisation and ReLU',
-        "epochs": "not given; the common number, two thirds of them at the own size",
+        "epochs": "not given; 1.17 times the common number (7 on the phantom), the first five sevenths at the own size",
         "start": "not given; a blank output layer and a small first convolution (docs/training.md)",
         "resolution": "maps of H / 32 cells; images below 96 px are enlarged to it, for maps of 3 x 3",
         "classification at test": "not said; mean over the image and its mirror image, as it was trained with flips",
@@ -42,7 +42,7 @@ class CheXCAM(PostHocMethod):
         True, "average the class probability over an image and its mirror image; maps are of the image"
     )
     input_size: int = param(96, "smaller images are enlarged to this side; a cell of the map covers 32 pixels", low=32)
-    enlarge_from: float = param(0.67, "share of the training from which they are enlarged", low=0, high=1)
+    enlarge_from: float = param(0.71, "share of the training from which they are enlarged", low=0, high=1)
     weights: Path | None = param(
         None, "a local .safetensors or .pth file to start from instead (weights_only)", is_file=True
     )

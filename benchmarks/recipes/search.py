@@ -2,7 +2,7 @@
 
     python benchmarks/recipes/search.py --out benchmarks/recipes
 
-Every method has the same budget: six settings (its defaults and five others), each trained on the same
+Every method has the same budget: six settings (its defaults among them, as they were), each trained on the same
 seeds. The patients are phantom[data_seed=100], its own training and validation images, and no test image
 is drawn: what is published with data seeds 0, 1 and 2 has seen nothing of this. Reported is what the
 protocol would freeze: of the N most accurate epochs the one that localizes best. The spread of the
@@ -33,6 +33,7 @@ COLUMNS = ("method", "setting", "seed", "val_auc", "val_iou", "polarity", "epoch
 _START = "symmetric_start=none"
 _RATE = "recipe.learning_rate*2"
 _SMALL = "input_size=64,stem_scale=1,recipe.epochs=6"
+_CHEXCAM = "recipe.epochs=6"  # its default until it was found too short (docs/training.md)
 
 
 def _masked(own: str) -> tuple[str, ...]:
@@ -47,7 +48,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "gradcam": ("", _START, _RATE, "symmetric_start=all", "input_size=64", "input_size=128"),
     "chexcam": (
         f"{_SMALL},symmetric_start=all", _SMALL, f"{_SMALL},symmetric_start=all,{_RATE}",
-        f"{_SMALL},symmetric_start=all,recipe.batch_size=16", "", "enlarge_from=0",
+        f"{_SMALL},symmetric_start=all,recipe.batch_size=16",
+        f"{_CHEXCAM},enlarge_from=0.67", f"{_CHEXCAM},enlarge_from=0",
     ),
 }  # fmt: skip
 

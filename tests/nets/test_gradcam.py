@@ -101,7 +101,7 @@ def test_chexcam_passes_its_weights_on(tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     cls = registry.discover("method").get("chexcam").cls
     assert params.build(cls, "chexcam", {}).network_params() == {
-        "symmetric_start": "none", "stem_scale": 0.2, "input_size": 96, "enlarge_from": 0.67, "weights": None,
+        "symmetric_start": "none", "stem_scale": 0.2, "input_size": 96, "enlarge_from": 0.71, "weights": None,
         "trained_on": "",
     }  # fmt: skip
     given = params.build(cls, "chexcam", {"weights": str(tmp_path / "w.pth"), "trained_on": "imagenet"})

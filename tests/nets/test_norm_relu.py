@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,15 @@ from wsl_bench.nets.norm_relu import NormReLU
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8}  # of the largest value; bf16 keeps 8 bits
 SHAPES = [(4, 6, 8, 8), (3, 5, 7, 9), (2, 32, 4, 4), (5, 1, 6, 6), (2, 300, 2, 2), (40, 3, 16, 16)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a worker: on more, PyTorch's own layers are used."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _layer(channels: int, *, pool: bool = False) -> NormReLU:
@@ -175,3 +184,15 @@ def test_double_precision_is_left_to_pytorch() -> None:
     layer = _layer(3, pool=True).double()
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, x, check_batched_grad=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_on_more_threads_pytorchs_layers_compute_it(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(NormReLU, "normalised", lambda self, x, statistics: called.append(1) or x)
+    torch.set_num_threads(threads)
+    layer = NormReLU(3)
+    layer(torch.randn(2, 3, 4, 4))
+    with torch.no_grad():
+        layer.eval()(torch.randn(2, 3, 4, 4))
+    assert len(called) == (2 if threads == 1 else 0)

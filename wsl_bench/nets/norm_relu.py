@@ -21,9 +21,9 @@ _MOMENTUM = 0.1  # as nn.BatchNorm2d's
 class NormReLU(nn.BatchNorm2d):
     """ReLU(max-pool(batch-norm(x))), (N, C, H, W) -> the same shape, or with `pool` (N, C, H // 2, W // 2).
 
-    Parameters, buffers and their names are those of `nn.BatchNorm2d`. On a CPU compiled passes compute it, in bf16
-    and fp32; elsewhere, and for gradients in evaluation mode, the layers of PyTorch. They differ by rounding (in bf16
-    PyTorch's max-pooling also sees ties that rounding made).
+    Parameters, buffers and their names are those of `nn.BatchNorm2d`. On one thread of a CPU compiled passes
+    compute it, in bf16 and fp32; elsewhere, and for gradients in evaluation mode, the layers of PyTorch. They differ
+    by rounding (in bf16 PyTorch's max-pooling also sees ties that rounding made).
     """
 
     def __init__(self, channels: int, *, pool: bool = False) -> None:
@@ -32,7 +32,11 @@ class NormReLU(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features after the ReLU; in training the running mean and variance move as `nn.BatchNorm2d`'s do."""
-        compiled = x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32)
+        compiled = (
+            x.device.type == "cpu"
+            and x.dtype in (torch.bfloat16, torch.float32)
+            and torch.get_num_threads() == 1  # as in every worker; on many cores PyTorch's passes share the work
+        )
         if compiled and self.training and x.numel() > x.shape[1]:
             return cast(Tensor, _InTraining.apply(x, self.weight, self.bias, self))
         if compiled and not self.training and not torch.is_grad_enabled():
