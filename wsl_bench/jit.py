@@ -29,8 +29,8 @@ def unchecked(function: F) -> F:
 
 
 def contracted(function: F) -> F:
-    """`unchecked`, with a product and a sum rounded once where the processor can; for training alone, whose numbers
-    depend on the processor in any case."""
+    """`unchecked`, with a product and a sum rounded once where the processor can; for layers of networks,
+    whose numbers depend on the processor in any case."""
     return _compile(function, {"error_model": "numpy", "fastmath": {"contract"}})
 
 

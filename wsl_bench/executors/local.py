@@ -27,7 +27,7 @@ Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
 # Set before a worker starts: keeps freed memory in the process, which stops page-fault storms (1.1x to 1.7x in
-# training on a CPU), and asks for large pages (3 to 8 %). glibc reads them; elsewhere they do nothing.
+# training on a CPU), and asks for large pages (3 to 8 %). PyTorch and glibc read them; elsewhere they do nothing.
 _ALLOCATOR = {
     "THP_MEM_ALLOC_ENABLE": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**30),

@@ -4,8 +4,9 @@ Arrays hold images in channels-last order, (N, H, W, C), as float32 or as the 16
 type). All arithmetic is in single precision, sums over many pixels in double; results are rounded to the nearest.
 Every loop runs over the channels innermost, so that it vectorises without reordering any sum.
 
-Symbols: a = weight / sqrt(var + eps), so that the normalised value is (x - mean) * a + bias; g the gradient of the
-loss after the ReLU, and so after pooling, brought back to the pixel it came from.
+Symbols: a = weight / sqrt(var + eps) and b = bias - mean * a, so that the normalised value is a x + b; g the gradient
+of the loss after the ReLU (and pooling), `before` the same before the ReLU, at the pixel it came from. Through mean
+and variance the loss depends on all pixels of a channel alike, which adds k x + m to the gradient of each.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ _rounded = cast("Callable[[np.float32, Any], Any]", intrinsic(_typed_rounded))
 
 @contracted
 def measure(x: Images, statistics: Doubles) -> None:
-    """Mean and biased variance, (2, C), of x (N, H, W, C), around its first pixel: a large mean costs no digits."""
+    """Mean and biased variance, (2, C), of x (N, H, W, C), around its first pixel.
+
+    So a mean that is large beside the deviation costs no digits, if the first pixel is not itself far out.
+    """
     n_channels = x.shape[3]
     rows = x.reshape(-1, n_channels)
     first = np.empty(n_channels, np.float32)
@@ -195,6 +199,11 @@ def _relu(value: np.float32) -> np.float32:
     return np.float32(0) if value < 0 else value  # so that NaN stays what it is
 
 
+@inlined
+def _larger(one: np.float32, other: np.float32) -> np.float32:
+    return one if one >= other or one != one else other  # what is no number stays, on either side
+
+
 @contracted
 def _normalise_pooled(x: Images, a: Floats, b: Floats, y: Images) -> None:
     """y (N, H // 2, W // 2, C) = relu(max over 2 x 2 of a x + b), x (N, H, W, C)."""
@@ -207,9 +216,8 @@ def _normalise_pooled(x: Images, a: Floats, b: Floats, y: Images) -> None:
                     v01 = _read(x[n, 2 * h, 2 * w + 1, c]) * a[c] + b[c]
                     v10 = _read(x[n, 2 * h + 1, 2 * w, c]) * a[c] + b[c]
                     v11 = _read(x[n, 2 * h + 1, 2 * w + 1, c]) * a[c] + b[c]
-                    top = v01 if v01 > v00 else v00
-                    low = v11 if v11 > v10 else v10
-                    y[n, h, w, c] = _rounded(_relu(low if low > top else top), x[n, 0, 0, c])
+                    largest = _larger(_larger(v00, v01), _larger(v10, v11))
+                    y[n, h, w, c] = _rounded(_relu(largest), x[n, 0, 0, c])
 
 
 @inlined
@@ -248,7 +256,7 @@ def _sum_pooled(x: Images, g: Images, a: Floats, b: Floats, mean: Floats, sums: 
 def _differentiate_pooled(x: Images, g: Images, a: Floats, b: Floats, k: Floats, m: Floats, dx: Images) -> None:
     """`_differentiate` of g (N, H // 2, W // 2, C); an odd last row or column is in no window."""
     n_images, height, width, n_channels = x.shape
-    places, before = np.empty(n_channels, np.int32), np.empty(n_channels, np.float32)
+    places, scaled = np.empty(n_channels, np.int32), np.empty(n_channels, np.float32)
     for n in range(n_images):
         for h in range(0, height, 2):
             for w in range(0, width, 2):
@@ -260,11 +268,11 @@ def _differentiate_pooled(x: Images, g: Images, a: Floats, b: Floats, k: Floats,
                             _read(x[n, h, w, c]) * a[c] + b[c], _read(x[n, h, w + 1, c]) * a[c] + b[c],
                             _read(x[n, h + 1, w, c]) * a[c] + b[c], _read(x[n, h + 1, w + 1, c]) * a[c] + b[c],
                         )  # fmt: skip
-                        before[c] = a[c] * _read(g[n, h // 2, w // 2, c])
+                        scaled[c] = a[c] * _read(g[n, h // 2, w // 2, c])
                 for i in range(min(2, height - h)):
                     for j in range(min(2, width - w)):
                         here = 2 * i + j
                         for c in range(n_channels):
                             value = k[c] * _read(x[n, h + i, w + j, c]) + m[c]
-                            won = before[c] if places[c] == here else np.float32(0)
-                            dx[n, h + i, w + j, c] = _rounded(won + value, x[n, 0, 0, c])
+                            own = scaled[c] if places[c] == here else np.float32(0)
+                            dx[n, h + i, w + j, c] = _rounded(own + value, x[n, 0, 0, c])

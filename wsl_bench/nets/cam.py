@@ -36,15 +36,17 @@ def gradcam(net: nn.Module, layer: nn.Module, images: Tensor) -> tuple[Tensor, T
 
 @contextlib.contextmanager
 def _graph_from(net: nn.Module, layer: nn.Module) -> Iterator[None]:
-    """No gradients are prepared below `layer`: its output is all that they are wanted for."""
+    """No gradients are prepared below `layer`: its output is all that they are wanted for.
+
+    The network must not set the mode of gradients around its layer itself, nor run it in another thread.
+    """
 
     def stop(module: nn.Module, given: object) -> None:
         torch.set_grad_enabled(False)
 
     def start(module: nn.Module, given: object, output: Tensor) -> Tensor:
         torch.set_grad_enabled(True)
-        # The copy is no leaf, so that what follows may change it in place, as it may without this.
-        return output.detach().requires_grad_(True).clone()
+        return output.detach().requires_grad_(True)  # captum hands on a copy, which may be changed in place
 
     handles = [net.register_forward_pre_hook(stop), layer.register_forward_hook(start)]
     try:

@@ -16,7 +16,14 @@ class PointwiseConv(nn.Conv2d):
 
     @classmethod
     def like(cls, convolution: nn.Conv2d) -> PointwiseConv:
-        """One that has the weights of a 1 x 1 convolution without stride, padding or groups."""
+        """One that has the weights of a 1 x 1 convolution.
+
+        Raises:
+            ValueError: the convolution is larger, or has stride, padding or groups.
+        """
+        plain = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
+        if plain != ((1, 1), (1, 1), (0, 0), 1):
+            raise ValueError(f"{convolution}: expected kernel_size=1, stride=1, padding=0, groups=1.")
         with torch.device("meta"):  # its own start is not needed
             made = cls(
                 convolution.in_channels, convolution.out_channels, kernel_size=1, bias=convolution.bias is not None
