@@ -104,3 +104,14 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), extra.get("PYTHONPATH", os.environ.get("PYTHONPATH"))]))
     own = {k: v for k, v in os.environ.items() if k != "WSLBENCH_PLUGINS"}
     return own | {"COLUMNS": "200", "NO_COLOR": "1"} | dict(extra) | {"PYTHONPATH": path}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, as in a worker: on more, its own layers stand in for the compiled ones."""
+    import torch  # here, because most tests do without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -17,13 +17,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-8}  # of the largest value
 SHAPES = [(4, 6, 8, 8), (3, 5, 7, 9), (2, 32, 4, 4), (5, 1, 6, 6), (2, 300, 2, 2), (40, 3, 16, 16)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a worker: on more, PyTorch's own layers are used."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _layer(channels: int, *, pool: bool = False) -> NormReLU:

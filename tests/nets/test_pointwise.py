@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -17,14 +16,7 @@ from wsl_bench.nets.norm_relu import NormReLU
 from wsl_bench.nets.pointwise import PointwiseConv
 from wsl_bench.training.device import autocast, to_device
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a worker: on more, PyTorch's own layers are used."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("bias", [False, True])
